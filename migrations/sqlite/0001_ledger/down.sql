@@ -1,0 +1,11 @@
+DROP TABLE outbox_quarantine;
+DROP TABLE outbox;
+DROP TABLE idempotency_keys;
+DROP TABLE lanes;
+DROP TABLE journal;
+DROP TABLE account_holders;
+DROP TABLE accounts;
+DROP TABLE principals;
+DROP TABLE sites;
+DROP TABLE companies;
+DROP TABLE installation;

@@ -1,0 +1,80 @@
+//! What every edge asks of the ledger, and what the ledger decides.
+
+use super::access::Principal;
+use super::account::AccountId;
+use super::amount::Amount;
+use super::journal::{Channel, Entry, Refusal};
+use super::name::{IdempotencyKey, PersonName, Slug};
+use std::sync::Arc;
+
+/// A change that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Open an account with nothing in it.
+    Open {
+        /// Its cédula.
+        account: AccountId,
+        /// Given names of its holder.
+        given_names: PersonName,
+        /// Surnames of its holder.
+        surnames: PersonName,
+    },
+    /// Pay in.
+    Deposit {
+        /// The account.
+        account: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// Pay out.
+    Withdraw {
+        /// The account.
+        account: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// Move between two accounts in one commit.
+    Transfer {
+        /// Who sends.
+        origin: AccountId,
+        /// Who receives.
+        destination: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+}
+
+/// A command with its circumstances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// What is wanted.
+    pub command: Command,
+    /// By whom.
+    pub principal: Principal,
+    /// Through which edge.
+    pub channel: Channel,
+    /// At which site of the company.
+    pub site: Option<Slug>,
+    /// The value date, in days since 1970-01-01.
+    pub value_date: Option<i32>,
+    /// Under which key. Edges demand one for every money command.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// What came of an order; durable when it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What was decided.
+    pub outcome: Outcome,
+    /// Whether it was decided earlier, under the same key.
+    pub replayed: bool,
+}
+
+/// The two things that can be decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done: this entry is in the journal.
+    Done(Arc<Entry>),
+    /// Refused, for good if there was a key.
+    Refused(Refusal),
+}

@@ -1,0 +1,21 @@
+//! The rules of the house, pure: no actor, no database, no clock, no I/O.
+//!
+//! Every type here is proof of what it says: an [`Amount`] is positive, an [`AccountId`] is one to
+//! twenty digits, a [`Slug`] cannot escape its topic level. Past the edge nothing is a bare string.
+
+pub mod access;
+pub mod account;
+pub mod amount;
+pub mod command;
+pub mod journal;
+pub mod name;
+
+pub use access::{Action, Denied, Principal, Resource, authorize};
+pub use account::{Account, AccountId, CedulaCheck, Posting, PostingKind, Rejection, transfer};
+pub use amount::{Amount, AmountError, Money};
+pub use command::{Command, Decision, Order, Outcome};
+pub use journal::{
+    AccountRef, Channel, Counterparty, Entry, Fact, KeyDigest, KeyRecord, Movement, Position,
+    Refusal,
+};
+pub use name::{IdempotencyKey, PersonName, Slug, TextError};

@@ -1,0 +1,204 @@
+//! What is counted: Prometheus instruments that every part may touch, a leaf like `wire`.
+//!
+//! Counting is an atomic addition, so it never blocks and nothing is lost. The metrics actor owns
+//! the registry, samples what has to be asked for, and renders the text.
+
+use crate::domain::{Decision, Fact, Money, Outcome, PostingKind};
+use crate::storage::WriteError;
+use crate::wire::events::kind_name;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
+use std::time::Duration;
+
+/// Upper bounds for latencies in seconds: from a tenth of a millisecond to ten seconds.
+const LATENCY_BUCKETS: &[f64] = &[
+    0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0,
+];
+
+/// Upper bounds for the size of a group.
+const GROUP_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// The instruments; clones count into the same.
+#[derive(Debug, Clone)]
+pub struct Instruments {
+    transactions: IntCounterVec,
+    amounts: IntCounterVec,
+    group_size: Histogram,
+    group_duration: Histogram,
+    groups_failed: IntCounter,
+    /// Request latency by route template, method and status.
+    pub http_requests: HistogramVec,
+    /// Requests refused before they reached the ledger, by code.
+    pub problems: IntCounterVec,
+    /// Frames from WebSocket sessions, by action and result.
+    pub frames: IntCounterVec,
+    /// Sessions that ended, by reason.
+    pub sessions_ended: IntCounterVec,
+    /// Messages acknowledged by the broker, by quality of service.
+    pub mqtt_acknowledged: IntCounterVec,
+    /// Messages that the broker refused, by reason.
+    pub mqtt_refused: IntCounterVec,
+    /// Messages given up.
+    pub mqtt_quarantined: IntCounter,
+    /// Connections to the broker that were made.
+    pub mqtt_connections: IntCounter,
+    /// Whether the broker is connected.
+    pub mqtt_connected: IntGauge,
+}
+
+impl Instruments {
+    /// Instruments registered in `registry`.
+    ///
+    /// # Errors
+    /// Where a name stands twice; a defect that the first start shows.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let histogram =
+                Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok::<_, prometheus::Error>(histogram)
+        };
+        let http_requests = HistogramVec::new(
+            HistogramOpts::new(
+                "atalaya_http_request_duration_seconds",
+                "Time from the head of a request to its answer.",
+            )
+            .buckets(LATENCY_BUCKETS.to_vec()),
+            &["route", "method", "status"],
+        )?;
+        registry.register(Box::new(http_requests.clone()))?;
+        let mqtt_connected =
+            IntGauge::new("atalaya_mqtt_connected", "Whether the broker is connected.")?;
+        registry.register(Box::new(mqtt_connected.clone()))?;
+        Ok(Self {
+            transactions: counters(
+                "atalaya_transactions_total",
+                "Money commands by kind and by what became of them.",
+                &["kind", "result"],
+            )?,
+            amounts: counters(
+                "atalaya_transactions_cents_total",
+                "Sum of the amounts of committed money commands, in cents.",
+                &["kind"],
+            )?,
+            group_size: histogram(
+                "atalaya_commit_group_operations",
+                "Operations committed together.",
+                GROUP_BUCKETS,
+            )?,
+            group_duration: histogram(
+                "atalaya_commit_group_duration_seconds",
+                "Time to decide, write and sync a group.",
+                LATENCY_BUCKETS,
+            )?,
+            groups_failed: counter(
+                "atalaya_commit_groups_failed_total",
+                "Groups that were not committed.",
+            )?,
+            http_requests,
+            problems: counters(
+                "atalaya_problems_total",
+                "Requests answered with a problem, by its code.",
+                &["code"],
+            )?,
+            frames: counters(
+                "atalaya_session_requests_total",
+                "Requests of sessions by action and result.",
+                &["action", "result"],
+            )?,
+            sessions_ended: counters(
+                "atalaya_sessions_ended_total",
+                "Sessions that ended, by reason.",
+                &["reason"],
+            )?,
+            mqtt_acknowledged: counters(
+                "atalaya_mqtt_messages_acknowledged_total",
+                "Messages that the broker has acknowledged, by quality of service.",
+                &["qos"],
+            )?,
+            mqtt_refused: counters(
+                "atalaya_mqtt_messages_refused_total",
+                "Messages that the broker has refused, by its reason.",
+                &["reason"],
+            )?,
+            mqtt_quarantined: counter(
+                "atalaya_mqtt_messages_quarantined_total",
+                "Messages given up since the broker refused them alone again and again.",
+            )?,
+            mqtt_connections: counter(
+                "atalaya_mqtt_connections_total",
+                "Connections made to the broker.",
+            )?,
+            mqtt_connected,
+        })
+    }
+
+    /// A group is durable.
+    pub fn group_committed(&self, size: usize, duration: Duration) {
+        self.group_size.observe(as_float(size));
+        self.group_duration.observe(duration.as_secs_f64());
+    }
+
+    /// A group was not committed.
+    pub fn group_failed(&self) {
+        self.groups_failed.inc();
+    }
+
+    /// An order was decided, or not.
+    pub fn decided(&self, result: &Result<Decision, WriteError>) {
+        let (kind, outcome) = match result {
+            Ok(decision) => {
+                let outcome = match (decision.replayed, &decision.outcome) {
+                    (true, _) => "replayed",
+                    (false, Outcome::Refused(_)) => "refused",
+                    (false, Outcome::Done(_)) => "committed",
+                };
+                match &decision.outcome {
+                    Outcome::Done(entry) => {
+                        let (kind, amount) = moved(&entry.fact);
+                        if outcome == "committed" {
+                            let cents = u64::try_from(amount.cents()).unwrap_or(0);
+                            self.amounts.with_label_values(&[kind]).inc_by(cents);
+                        }
+                        (kind, outcome)
+                    }
+                    Outcome::Refused(_) => ("any", outcome),
+                }
+            }
+            Err(WriteError::Unavailable) => ("any", "failed"),
+            Err(_) => ("any", "invalid"),
+        };
+        self.transactions.with_label_values(&[kind, outcome]).inc();
+    }
+}
+
+/// The kind of a committed fact and how much it moved.
+fn moved(fact: &Fact) -> (&'static str, Money) {
+    match fact {
+        Fact::Posted(movement) => {
+            let kind = match movement.posting.kind {
+                PostingKind::TransferSent | PostingKind::TransferReceived => "TRANSFERENCIA",
+                kind => kind_name(kind),
+            };
+            (kind, movement.posting.amount.money())
+        }
+        Fact::AccountOpened { .. } | Fact::Refused { .. } => ("APERTURA", Money::ZERO),
+    }
+}
+
+/// A count as Prometheus takes it. Counts here are far below 2^52, so nothing is lost.
+pub(crate) fn as_float(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
+}

@@ -1,0 +1,6 @@
+//! Atalaya: wip.
+pub mod clock;
+pub mod domain;
+pub mod instruments;
+pub mod storage;
+pub mod wire;

@@ -1,0 +1,162 @@
+//! The rows that every database has: what it is, its first company, site, principals and lane.
+
+use super::schema::{companies, installation, lanes, outbox, principals, sites};
+use super::{Connection, StorageError, chain};
+use crate::domain::{Principal, Slug};
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::prelude::*;
+use uuid::Uuid;
+
+/// The site that a company has from the start.
+pub const FIRST_SITE: &str = "principal";
+
+/// What this database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installation {
+    /// Names the database for ever, whatever folder it is copied to.
+    pub database_id: Uuid,
+    /// The row of the company that `EMPRESA` names.
+    pub company: i64,
+}
+
+/// What the configuration wants of the database.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    /// `INSTALACION`.
+    pub name: &'a str,
+    /// `MONEDA`.
+    pub currency: &'a str,
+    /// `EMPRESA`.
+    pub company: &'a Slug,
+}
+
+/// Creates what is missing, all or nothing, and checks that the rest is as configured.
+///
+/// # Errors
+/// [`StorageError::Fixed`] where the currency is another, [`StorageError::Query`].
+pub fn bootstrap(
+    connection: &mut Connection,
+    wanted: &Wanted<'_>,
+    now: i64,
+) -> Result<Installation, StorageError> {
+    type Manager = AnsiTransactionManager;
+    Manager::begin_transaction_sql(connection, "BEGIN IMMEDIATE")?;
+    match fill(connection, wanted, now) {
+        Ok(installation) => {
+            Manager::commit_transaction(connection)?;
+            Ok(installation)
+        }
+        Err(error) => {
+            Manager::rollback_transaction(connection)?;
+            Err(error)
+        }
+    }
+}
+
+fn fill(
+    connection: &mut Connection,
+    wanted: &Wanted<'_>,
+    now: i64,
+) -> Result<Installation, StorageError> {
+    let found: Option<(Vec<u8>, String)> = installation::table
+        .select((installation::database_id, installation::currency))
+        .first(connection)
+        .optional()?;
+    let database_id = match found {
+        Some((id, currency)) if currency == wanted.currency => {
+            Uuid::from_slice(&id).map_err(|_| StorageError::Inconsistent {
+                what: "the id of the database is not a UUID".to_owned(),
+            })?
+        }
+        Some((_, currency)) => {
+            return Err(StorageError::Fixed {
+                setting: "MONEDA",
+                wanted: wanted.currency.to_owned(),
+                found: currency,
+            });
+        }
+        None => create(connection, wanted, now)?,
+    };
+    let company = company_row(connection, wanted.company, now)?;
+    Ok(Installation { database_id, company })
+}
+
+fn create(
+    connection: &mut Connection,
+    wanted: &Wanted<'_>,
+    now: i64,
+) -> Result<Uuid, StorageError> {
+    let id = Uuid::new_v4();
+    diesel::insert_into(installation::table)
+        .values((
+            installation::id.eq(1),
+            installation::database_id.eq(id.as_bytes().as_slice()),
+            installation::name.eq(wanted.name),
+            installation::currency.eq(wanted.currency),
+            installation::created_at.eq(now),
+        ))
+        .execute(connection)?;
+    for (principal, kind) in [(Principal::Local, "local"), (Principal::System, "system")] {
+        diesel::insert_into(principals::table)
+            .values((
+                principals::id.eq(principal.row()),
+                principals::kind.eq(kind),
+                principals::name.eq(kind),
+                principals::created_at.eq(now),
+            ))
+            .execute(connection)?;
+    }
+    diesel::insert_into(lanes::table)
+        .values((
+            lanes::lane.eq(0),
+            lanes::head_seq.eq(0),
+            lanes::head_hash.eq(chain::genesis(id.as_bytes(), 0).as_slice()),
+            lanes::postings.eq(0),
+            lanes::keys_indexed_to.eq(0),
+        ))
+        .execute(connection)?;
+    diesel::insert_into(outbox::table)
+        .values((outbox::lane.eq(0), outbox::position.eq(0)))
+        .execute(connection)?;
+    Ok(id)
+}
+
+fn company_row(
+    connection: &mut Connection,
+    slug: &Slug,
+    now: i64,
+) -> Result<i64, StorageError> {
+    let find = |connection: &mut Connection| {
+        companies::table
+            .filter(companies::slug.eq(slug.as_str()))
+            .select(companies::id)
+            .first(connection)
+            .optional()
+    };
+    if let Some(row) = find(connection)? {
+        return Ok(row);
+    }
+    let highest: Option<i64> =
+        companies::table.select(diesel::dsl::max(companies::id)).first(connection)?;
+    let row = highest.unwrap_or(0) + 1;
+    diesel::insert_into(companies::table)
+        .values((
+            companies::id.eq(row),
+            companies::slug.eq(slug.as_str()),
+            companies::name.eq(slug.as_str()),
+            companies::active.eq(true),
+            companies::created_at.eq(now),
+        ))
+        .execute(connection)?;
+    diesel::insert_into(sites::table)
+        .values((
+            sites::company_id.eq(row),
+            sites::slug.eq(FIRST_SITE),
+            sites::name.eq(FIRST_SITE),
+            sites::time_zone.eq("UTC"),
+            sites::active.eq(true),
+            sites::created_at.eq(now),
+        ))
+        .execute(connection)?;
+    Ok(row)
+}

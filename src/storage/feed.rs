@@ -1,0 +1,143 @@
+//! What has been committed, for whoever follows: publisher, sessions, metrics.
+//!
+//! A follower keeps its own position and asks for what comes after it. News is a watch, so any
+//! number of commits are one wake-up and a slow follower costs no memory: the recent entries stand
+//! in a bounded ring shared by all, older ones are read from the journal.
+
+use super::{ReadPool, StorageError, queries};
+use crate::domain::{Entry, Money};
+use crate::wire::events::{self, Event};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::sync::watch;
+
+/// Entries in the ring: some seconds of full load, about 4 MiB.
+const RING: usize = 8_192;
+
+/// How far the journal goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    /// The last committed sequence.
+    pub seq: i64,
+    /// Postings since the database was created.
+    pub postings: i64,
+}
+
+/// A committed entry with its events, which are computed once, when first needed.
+#[derive(Debug)]
+pub struct Notice {
+    /// The entry.
+    pub entry: Arc<Entry>,
+    threshold: Money,
+    events: OnceLock<Vec<Arc<Event>>>,
+}
+
+impl Notice {
+    fn new(entry: Arc<Entry>, threshold: Money) -> Self {
+        Self { entry, threshold, events: OnceLock::new() }
+    }
+
+    /// What is published for it, in order.
+    pub fn events(&self) -> &[Arc<Event>] {
+        self.events.get_or_init(|| {
+            events::events_of(&self.entry, self.threshold).into_iter().map(Arc::new).collect()
+        })
+    }
+}
+
+/// The feed; clones share it.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    ring: Mutex<VecDeque<Arc<Notice>>>,
+    head: watch::Sender<Head>,
+    readers: ReadPool,
+    threshold: Money,
+}
+
+impl Feed {
+    /// A feed that starts at `head`.
+    #[must_use]
+    pub fn new(head: Head, readers: ReadPool, low_balance_threshold: Money) -> Self {
+        let shared = Shared {
+            ring: Mutex::new(VecDeque::with_capacity(RING)),
+            head: watch::Sender::new(head),
+            readers,
+            threshold: low_balance_threshold,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Tells everybody of one group. For the writer alone, after its commit.
+    pub(super) fn publish(&self, entries: Vec<Arc<Entry>>, head: Head) {
+        let threshold = self.shared.threshold;
+        {
+            let mut ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            let excess = (ring.len() + entries.len()).saturating_sub(RING).min(ring.len());
+            ring.drain(..excess);
+            ring.extend(entries.into_iter().map(|e| Arc::new(Notice::new(e, threshold))));
+        }
+        self.shared.head.send_replace(head);
+    }
+
+    /// Starts over at `head`, with what is before it in the journal alone. For the writer, when it
+    /// had to look again at what was committed.
+    pub(super) fn restart(&self, head: Head) {
+        self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.head.send_replace(head);
+    }
+
+    /// How far the journal goes now.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        *self.shared.head.borrow()
+    }
+
+    /// News: resolves whenever the head has moved.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<Head> {
+        self.shared.head.subscribe()
+    }
+
+    /// The readers' pool, for followers that need more than the journal.
+    #[must_use]
+    pub fn readers(&self) -> &ReadPool {
+        &self.shared.readers
+    }
+
+    /// At most `limit` entries after `seq`, in order, from the ring or else from the journal.
+    ///
+    /// # Errors
+    /// [`StorageError`] where the journal has to be read and cannot be.
+    pub async fn read_after(
+        &self,
+        seq: i64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Notice>>, StorageError> {
+        if let Some(recent) = self.recent_after(seq, limit) {
+            return Ok(recent);
+        }
+        let threshold = self.shared.threshold;
+        let entries =
+            super::read(&self.shared.readers, move |c| queries::entries_after(c, seq, limit))
+                .await?;
+        Ok(entries.into_iter().map(|e| Arc::new(Notice::new(Arc::new(e), threshold))).collect())
+    }
+
+    /// The same from the ring alone; `None` where the ring does not reach back that far.
+    #[must_use]
+    pub fn recent_after(&self, seq: i64, limit: usize) -> Option<Vec<Arc<Notice>>> {
+        if seq >= self.head().seq {
+            return Some(Vec::new());
+        }
+        let ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = ring.front()?.entry.position.seq;
+        // Sequences are gapless, so an entry's place in the ring follows from its sequence.
+        let skip = usize::try_from(seq + 1 - first).ok()?;
+        Some(ring.iter().skip(skip).take(limit).cloned().collect())
+    }
+}

@@ -1,0 +1,247 @@
+//! Reading: synchronous functions over a connection.
+
+use super::rows::JournalRow;
+use super::schema::{account_holders, accounts, companies, journal, outbox, sites};
+use super::{Connection, StorageError};
+use crate::domain::{AccountId, Entry, Fact, Money};
+use diesel::prelude::*;
+use std::collections::HashMap;
+
+/// An account with its holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountView {
+    /// Its row.
+    pub row: i64,
+    /// Its cédula.
+    pub id: AccountId,
+    /// Given names of its holder.
+    pub given_names: String,
+    /// Surnames of its holder.
+    pub surnames: String,
+    /// Its balance.
+    pub balance: Money,
+    /// Its count of postings.
+    pub version: i64,
+    /// The sequence of its last posting, 0 where it has none.
+    pub last_seq: i64,
+}
+
+/// The account called `id`, if there is one.
+///
+/// # Errors
+/// [`StorageError::Query`].
+pub fn find_account(
+    connection: &mut Connection,
+    id: &AccountId,
+) -> Result<Option<AccountView>, StorageError> {
+    let found: Option<(i64, i64, i64, i64, String, String)> = accounts::table
+        .inner_join(account_holders::table)
+        .filter(accounts::account_id.eq(id.as_str()))
+        .select((
+            accounts::id,
+            accounts::balance,
+            accounts::version,
+            accounts::last_seq,
+            account_holders::given_names,
+            account_holders::surnames,
+        ))
+        .first(connection)
+        .optional()?;
+    Ok(found.map(|(row, balance, version, last_seq, given_names, surnames)| AccountView {
+        row,
+        id: id.clone(),
+        given_names,
+        surnames,
+        balance: Money::from_cents(balance),
+        version,
+        last_seq,
+    }))
+}
+
+/// A page of an account's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// The movements, newest first, each with the slug of its site.
+    pub entries: Vec<(Entry, Option<String>)>,
+    /// Where the next page starts.
+    pub next: Option<i64>,
+}
+
+/// At most `limit` movements of the account called `id`, newest first, from the posting at `from`
+/// or else from the last. `None` where the account does not exist or `from` is not one of its
+/// postings. Follows the list that [`crate::domain::Movement::previous`] makes.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn history(
+    connection: &mut Connection,
+    id: &AccountId,
+    from: Option<i64>,
+    limit: usize,
+) -> Result<Option<History>, StorageError> {
+    let account: Option<(i64, i64)> = accounts::table
+        .filter(accounts::account_id.eq(id.as_str()))
+        .select((accounts::id, accounts::last_seq))
+        .first(connection)
+        .optional()?;
+    let Some((row, last_seq)) = account else {
+        return Ok(None);
+    };
+    let mut rows = Vec::with_capacity(limit.min(64));
+    let mut next = from.unwrap_or(last_seq);
+    while next != 0 && rows.len() < limit {
+        let Some(found) = row_at(connection, next)?.filter(|found| found.account == Some(row))
+        else {
+            return Ok(None);
+        };
+        next = found.previous_seq.unwrap_or(0);
+        rows.push(found);
+    }
+    let slugs = site_slugs(connection)?;
+    let entries = to_entries(connection, &rows)?
+        .into_iter()
+        .map(|entry| {
+            let site = entry.site.and_then(|site| slugs.get(&site).cloned());
+            (entry, site)
+        })
+        .collect();
+    Ok(Some(History { entries, next: (next != 0).then_some(next) }))
+}
+
+/// At most `limit` entries after `seq`, in order.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn entries_after(
+    connection: &mut Connection,
+    seq: i64,
+    limit: usize,
+) -> Result<Vec<Entry>, StorageError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<JournalRow> = journal::table
+        .filter(journal::lane.eq(0))
+        .filter(journal::seq.gt(seq))
+        .order(journal::seq.asc())
+        .limit(limit)
+        .select(JournalRow::as_select())
+        .load(connection)?;
+    to_entries(connection, &rows)
+}
+
+/// The entry at `seq`, if there is one.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn entry_at(connection: &mut Connection, seq: i64) -> Result<Option<Entry>, StorageError> {
+    match row_at(connection, seq)? {
+        Some(row) => Ok(to_entries(connection, &[row])?.pop()),
+        None => Ok(None),
+    }
+}
+
+/// The last posting of an account at or before `until`: the balance that is published there.
+/// `last_seq` is the account's last posting as far as is known.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn posting_until(
+    connection: &mut Connection,
+    last_seq: i64,
+    until: i64,
+) -> Result<Option<Entry>, StorageError> {
+    let mut seq = last_seq;
+    while seq > until {
+        match entry_at(connection, seq)?.map(|entry| entry.fact) {
+            Some(Fact::Posted(movement)) => seq = movement.previous,
+            _ => return Ok(None),
+        }
+    }
+    if seq == 0 { Ok(None) } else { entry_at(connection, seq) }
+}
+
+/// At most `limit` accounts with postings after the row `after`, in order of rows: row and last
+/// posting.
+///
+/// # Errors
+/// [`StorageError::Query`].
+pub fn posted_accounts_after(
+    connection: &mut Connection,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(i64, i64)>, StorageError> {
+    Ok(accounts::table
+        .filter(accounts::id.gt(after))
+        .filter(accounts::last_seq.gt(0))
+        .order(accounts::id.asc())
+        .limit(limit)
+        .select((accounts::id, accounts::last_seq))
+        .load(connection)?)
+}
+
+/// How far the outbox has been acknowledged.
+///
+/// # Errors
+/// [`StorageError::Query`].
+pub fn outbox_position(connection: &mut Connection) -> Result<i64, StorageError> {
+    Ok(outbox::table.filter(outbox::lane.eq(0)).select(outbox::position).first(connection)?)
+}
+
+/// The site called `slug` in a company, if it is there and active.
+///
+/// # Errors
+/// [`StorageError::Query`].
+pub fn find_site(
+    connection: &mut Connection,
+    company: i64,
+    slug: &str,
+) -> Result<Option<i64>, StorageError> {
+    Ok(sites::table
+        .filter(sites::company_id.eq(company))
+        .filter(sites::slug.eq(slug))
+        .filter(sites::active.eq(true))
+        .select(sites::id)
+        .first(connection)
+        .optional()?)
+}
+
+/// Whether the database answers at all.
+///
+/// # Errors
+/// [`StorageError::Query`].
+pub fn ping(connection: &mut Connection) -> Result<(), StorageError> {
+    let _: i64 = companies::table.count().get_result(connection)?;
+    Ok(())
+}
+
+fn row_at(connection: &mut Connection, seq: i64) -> Result<Option<JournalRow>, StorageError> {
+    Ok(journal::table
+        .find((0, seq))
+        .select(JournalRow::as_select())
+        .first(connection)
+        .optional()?)
+}
+
+fn site_slugs(connection: &mut Connection) -> Result<HashMap<i64, String>, StorageError> {
+    let all: Vec<(i64, String)> = sites::table.select((sites::id, sites::slug)).load(connection)?;
+    Ok(all.into_iter().collect())
+}
+
+fn to_entries(
+    connection: &mut Connection,
+    rows: &[JournalRow],
+) -> Result<Vec<Entry>, StorageError> {
+    let mut wanted: Vec<i64> =
+        rows.iter().flat_map(|row| [row.account, row.counterparty]).flatten().collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let found: Vec<(i64, String)> = accounts::table
+        .filter(accounts::id.eq_any(&wanted))
+        .select((accounts::id, accounts::account_id))
+        .load(connection)?;
+    let names: HashMap<i64, AccountId> = found
+        .into_iter()
+        .filter_map(|(row, id)| Some((row, AccountId::parse(&id).ok()?)))
+        .collect();
+    let name_of = |row: i64| names.get(&row).cloned();
+    rows.iter().map(|row| row.entry(&name_of)).collect()
+}

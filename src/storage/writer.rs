@@ -1,0 +1,350 @@
+//! Group commit: one thread, one connection, one transaction for all who wait.
+//!
+//! A disk flush costs the same for one order as for two hundred. While a group is being committed
+//! the next one gathers in a bounded queue; when the thread comes back it takes what is there, at
+//! most [`GROUP`], without waiting for more. Replies leave after `COMMIT` has returned, never
+//! before. A rejected order rejects alone; a failed commit is answered as failed to all its group,
+//! and clients repeat under the same key.
+
+use super::connection::{Location, reopen_writer};
+use super::ledger::{Lane, Undecided};
+use super::schema::{outbox, outbox_quarantine};
+use super::{Connection, Feed, StorageError};
+use crate::clock::Clock;
+use crate::domain::{Decision, Order};
+use crate::instruments::Instruments;
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::prelude::*;
+use std::time::Instant;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// The most operations in one group: enough to make the flush negligible, few enough that the
+/// first of them does not wait long for the last.
+pub const GROUP: usize = 256;
+
+/// The most operations that wait. At a commit of a few milliseconds they wait well under a second;
+/// more would only be answered later than their clients care to wait.
+pub const QUEUE: usize = 2_048;
+
+/// Why something was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The queue is full; nothing was changed.
+    #[error("too many operations at once")]
+    Overloaded,
+    /// The database does not take writes; a retry under the same key tells what became of it.
+    #[error("the database is unavailable")]
+    Unavailable,
+    /// The writer is closing; nothing was changed.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// The key was used for another command; nothing was changed.
+    #[error("the key was used with another command")]
+    KeyReused,
+    /// The site does not exist; nothing was changed.
+    #[error("the site does not exist")]
+    UnknownSite,
+    /// Origin and destination are one account; nothing was changed.
+    #[error("origin and destination are the same account")]
+    SameAccount,
+}
+
+/// The publisher's progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxUpdate {
+    /// All entries up to here are acknowledged by the broker.
+    pub position: i64,
+    /// Messages given up on the way, in the same commit.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// A message that the broker refused alone, again and again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The entry it belongs to.
+    pub seq: i64,
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// What the broker said.
+    pub reason: String,
+}
+
+/// Resolves when an operation is durable, or not.
+pub type Ticket<T> = oneshot::Receiver<Result<T, WriteError>>;
+
+enum Operation {
+    Order(Box<Order>, oneshot::Sender<Result<Decision, WriteError>>),
+    Outbox(OutboxUpdate, oneshot::Sender<Result<(), WriteError>>),
+    Close,
+}
+
+/// The way to the writer's thread; clones share it.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    queue: mpsc::Sender<Operation>,
+    failed: watch::Receiver<Option<String>>,
+}
+
+/// What the thread needs.
+#[derive(Debug)]
+pub struct WriterParts {
+    /// Where the database is.
+    pub location: Location,
+    /// The company's row.
+    pub company: i64,
+    /// Where commits are told.
+    pub feed: Feed,
+    /// The time.
+    pub clock: Clock,
+    /// Where commits are counted.
+    pub instruments: Instruments,
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// [`StorageError`] where the lane cannot be loaded or the thread not be started.
+    pub fn start(parts: WriterParts) -> Result<Self, StorageError> {
+        let session = Session::open(&parts)?;
+        let (queue, operations) = mpsc::channel(QUEUE);
+        let (failure, failed) = watch::channel(None);
+        let thread = WriterThread { parts, session: Some(session), operations, failure };
+        std::thread::Builder::new().name("writer".into()).spawn(move || thread.run()).map_err(
+            |e| StorageError::Inconsistent { what: format!("no thread for the writer: {e}") },
+        )?;
+        Ok(Self { queue, failed })
+    }
+
+    /// Hands in an order. The ticket resolves after its group's commit.
+    ///
+    /// # Errors
+    /// [`WriteError::Overloaded`] or [`WriteError::ShuttingDown`], at once.
+    pub fn submit(&self, order: Order) -> Result<Ticket<Decision>, WriteError> {
+        let (reply, ticket) = oneshot::channel();
+        self.push(Operation::Order(Box::new(order), reply))?;
+        Ok(ticket)
+    }
+
+    /// Hands in the publisher's progress.
+    ///
+    /// # Errors
+    /// [`WriteError::Overloaded`] or [`WriteError::ShuttingDown`], at once.
+    pub fn move_outbox(&self, update: OutboxUpdate) -> Result<Ticket<()>, WriteError> {
+        let (reply, ticket) = oneshot::channel();
+        self.push(Operation::Outbox(update, reply))?;
+        Ok(ticket)
+    }
+
+    /// Operations that wait.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Resolves if the writer stops because going on could do harm; says why.
+    pub async fn failure(&self) -> String {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The thread is gone without a word: it was closed. There is no failure to tell.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Commits what waits and ends the thread; what comes later is refused.
+    pub async fn close(&self) {
+        if self.queue.send(Operation::Close).await.is_ok() {
+            self.queue.closed().await;
+        }
+    }
+
+    fn push(&self, operation: Operation) -> Result<(), WriteError> {
+        self.queue.try_send(operation).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => WriteError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) if self.failed.borrow().is_some() => {
+                WriteError::Unavailable
+            }
+            mpsc::error::TrySendError::Closed(_) => WriteError::ShuttingDown,
+        })
+    }
+}
+
+/// The connection and what is remembered of the database behind it. A group that fails takes its
+/// session with it: what the database then holds is read anew, never guessed.
+struct Session {
+    connection: Connection,
+    lane: Lane,
+}
+
+impl Session {
+    fn open(parts: &WriterParts) -> Result<Self, StorageError> {
+        let mut connection = reopen_writer(&parts.location)?;
+        let lane = Lane::load(&mut connection, parts.company)?;
+        parts.feed.restart(lane.head());
+        Ok(Self { connection, lane })
+    }
+}
+
+struct WriterThread {
+    parts: WriterParts,
+    session: Option<Session>,
+    operations: mpsc::Receiver<Operation>,
+    failure: watch::Sender<Option<String>>,
+}
+
+/// A group, taken apart: the work, and the replies with what they will say if the commit succeeds.
+#[derive(Default)]
+struct Group {
+    orders: Vec<Box<Order>>,
+    updates: Vec<OutboxUpdate>,
+    decided: Vec<(oneshot::Sender<Result<Decision, WriteError>>, Result<Decision, WriteError>)>,
+    moved: Vec<oneshot::Sender<Result<(), WriteError>>>,
+    closing: bool,
+}
+
+impl WriterThread {
+    fn run(mut self) {
+        while let Some(group) = self.gather() {
+            if group.closing {
+                // What is behind the close in the queue is still answered: it was let in.
+                self.operations.close();
+            }
+            if let Err(error) = self.commit(group) {
+                log::error!("the writer stops, since to go on could do harm: {error}");
+                self.failure.send_replace(Some(error.to_string()));
+                return;
+            }
+        }
+    }
+
+    /// Waits for an operation and takes what else is there; `None` when closed and empty.
+    fn gather(&mut self) -> Option<Group> {
+        let mut group = Group::default();
+        group.push(self.operations.blocking_recv()?);
+        while group.len() < GROUP
+            && let Ok(next) = self.operations.try_recv()
+        {
+            group.push(next);
+        }
+        Some(group)
+    }
+
+    /// Commits one group and answers it. An error is fatal; others are answered and survived.
+    fn commit(&mut self, mut group: Group) -> Result<(), StorageError> {
+        let started = Instant::now();
+        let instruments = self.parts.instruments.clone();
+        let session = self.session.take().map_or_else(|| Session::open(&self.parts), Ok);
+        let committed = session.and_then(|mut session| {
+            transact(&mut session, &mut group, &self.parts.clock)?;
+            Ok(session)
+        });
+        match committed {
+            Ok(mut session) => {
+                let head = session.lane.head();
+                let entries = session.lane.committed();
+                if !entries.is_empty() {
+                    self.parts.feed.publish(entries, head);
+                }
+                self.session = Some(session);
+                instruments.group_committed(group.len(), started.elapsed());
+                group.succeed(&instruments);
+                Ok(())
+            }
+            Err(error) => {
+                log::error!("a group of {} was not committed: {error}", group.len());
+                instruments.group_failed();
+                group.fail(&instruments);
+                if error.is_fatal() { Err(error) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(), StorageError> {
+    let Session { connection, lane } = session;
+    AnsiTransactionManager::begin_transaction_sql(connection, "BEGIN IMMEDIATE")?;
+    let now = clock.now();
+    for (order, (_, result)) in group.orders.iter().zip(&mut group.decided) {
+        *result = match lane.decide(connection, order, now) {
+            Ok(decision) => Ok(decision),
+            Err(Undecided::Order(error)) => Err(error),
+            Err(Undecided::Storage(error)) => return Err(error),
+        };
+    }
+    lane.write(connection, group.orders.len())?;
+    for update in &group.updates {
+        write_outbox(connection, update, now)?;
+    }
+    fail::fail_point!("writer::before_commit");
+    AnsiTransactionManager::commit_transaction(connection)?;
+    fail::fail_point!("writer::after_commit");
+    Ok(())
+}
+
+impl Group {
+    fn len(&self) -> usize {
+        self.decided.len() + self.moved.len()
+    }
+
+    fn push(&mut self, operation: Operation) {
+        match operation {
+            Operation::Order(order, reply) => {
+                self.orders.push(order);
+                self.decided.push((reply, Err(WriteError::Unavailable)));
+            }
+            Operation::Outbox(update, reply) => {
+                self.updates.push(update);
+                self.moved.push(reply);
+            }
+            Operation::Close => self.closing = true,
+        }
+    }
+
+    /// Tells everybody; whoever stopped waiting can learn the outcome under the same key.
+    fn succeed(self, instruments: &Instruments) {
+        for (reply, result) in self.decided {
+            instruments.decided(&result);
+            let _ = reply.send(result);
+        }
+        for reply in self.moved {
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    fn fail(self, instruments: &Instruments) {
+        for (reply, _) in self.decided {
+            let failed = Err(WriteError::Unavailable);
+            instruments.decided(&failed);
+            let _ = reply.send(failed);
+        }
+        for reply in self.moved {
+            let _ = reply.send(Err(WriteError::Unavailable));
+        }
+    }
+}
+
+fn write_outbox(
+    connection: &mut Connection,
+    update: &OutboxUpdate,
+    now: i64,
+) -> Result<(), StorageError> {
+    for message in &update.quarantined {
+        diesel::insert_into(outbox_quarantine::table)
+            .values((
+                outbox_quarantine::lane.eq(0),
+                outbox_quarantine::seq.eq(message.seq),
+                outbox_quarantine::topic.eq(&message.topic),
+                outbox_quarantine::payload.eq(&message.payload),
+                outbox_quarantine::reason.eq(&message.reason),
+                outbox_quarantine::quarantined_at.eq(now),
+            ))
+            .execute(connection)?;
+    }
+    diesel::update(outbox::table.find(0))
+        .set(outbox::position.eq(update.position))
+        .execute(connection)?;
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! What goes wrong, as clients see it: RFC 9457 problem documents with a stable `codigo`.
+
+use super::numbers::Decimal;
+use crate::domain::Money;
+use serde::Serialize;
+use std::borrow::Cow;
+
+/// The language of texts that people read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Language {
+    /// The wire's own.
+    #[default]
+    Spanish,
+    /// The other one.
+    English,
+}
+
+impl Language {
+    /// The preferred one of an `Accept-Language` header (RFC 9110 §12.5.4): the highest weight
+    /// among `es` and `en`, the first where weights are equal, Spanish where neither is named.
+    #[must_use]
+    pub fn from_header(header: &str) -> Self {
+        let weight = |language: &str| {
+            header
+                .split(',')
+                .enumerate()
+                .filter_map(|(order, item)| {
+                    let (tag, parameters) = item.split_once(';').unwrap_or((item, ""));
+                    let primary = tag.trim().split('-').next()?.to_ascii_lowercase();
+                    (primary == language).then(|| (thousandths(parameters), order))
+                })
+                .max_by_key(|(weight, order)| (*weight, std::cmp::Reverse(*order)))
+        };
+        match (weight("es"), weight("en")) {
+            (_, None | Some((0, _))) => Self::Spanish,
+            (None, Some(_)) => Self::English,
+            (Some((es, es_at)), Some((en, en_at))) => {
+                if en > es || (en == es && en_at < es_at) { Self::English } else { Self::Spanish }
+            }
+        }
+    }
+}
+
+/// A weight `q=0.8` as thousandths; 1000 where there is none.
+fn thousandths(parameters: &str) -> u16 {
+    let Some(q) = parameters.trim().strip_prefix("q=") else {
+        return 1_000;
+    };
+    let (whole, decimals) = q.trim().split_once('.').unwrap_or((q.trim(), ""));
+    if whole != "0" {
+        return 1_000;
+    }
+    format!("{decimals:0<3}").get(..3).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+macro_rules! problem_kinds {
+    ($($(#[$doc:meta])* $variant:ident = $status:literal $code:literal, $spanish:literal, $english:literal;)+) => {
+        /// Every way in which a request can fail, with its HTTP status and its code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ProblemKind { $($(#[$doc])* $variant,)+ }
+
+        impl ProblemKind {
+            /// Every kind, for documents and tests.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The HTTP status.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)+ }
+            }
+
+            /// The stable code that programs read (`codigo`).
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The sentence that people read.
+            #[must_use]
+            pub const fn title(self, language: Language) -> &'static str {
+                match (self, language) {
+                    $((Self::$variant, Language::Spanish) => $spanish,
+                      (Self::$variant, Language::English) => $english,)+
+                }
+            }
+        }
+    };
+}
+
+problem_kinds! {
+    /// The body is not JSON of the right form.
+    MalformedBody = 400 "cuerpo_invalido", "El cuerpo no es el JSON esperado", "The body is not the JSON that is expected";
+    /// A parameter of the address is wrong.
+    InvalidParameter = 400 "parametro_invalido", "Un parámetro no es válido", "A parameter is not valid";
+    /// A money command without an idempotency key.
+    MissingKey = 400 "falta_clave", "Falta la cabecera Idempotency-Key (en WebSocket, clave)", "The Idempotency-Key header is missing (clave, on WebSocket)";
+    /// The idempotency key is not one.
+    InvalidKey = 400 "clave_invalida", "La clave de idempotencia no es válida", "The idempotency key is not valid";
+    /// The frame is not a request.
+    MalformedFrame = 400 "mensaje_invalido", "El mensaje no es una solicitud válida", "The message is not a valid request";
+    /// The action does not exist.
+    UnknownAction = 400 "accion_desconocida", "La acción no existe", "The action does not exist";
+    /// An MQTT filter is wrong.
+    InvalidFilter = 422 "tema_invalido", "El tema no es un filtro MQTT válido", "The topic is not a valid MQTT filter";
+    /// The principal may not.
+    Forbidden = 403 "no_permitido", "No está permitido", "It is not allowed";
+    /// Host or Origin are foreign.
+    ForeignOrigin = 403 "origen_no_permitido", "El Host o el Origin de la solicitud no está permitido; véase ALLOWED_ORIGINS", "The request's Host or Origin is not allowed; see ALLOWED_ORIGINS";
+    /// No such account.
+    UnknownAccount = 404 "cuenta_no_existe", "La cuenta no existe", "The account does not exist";
+    /// A transfer to no account.
+    UnknownDestination = 404 "cuenta_destino_no_existe", "La cuenta de destino no existe", "The destination account does not exist";
+    /// No such address.
+    NotFound = 404 "no_encontrado", "Esa dirección no existe", "There is nothing at this address";
+    /// The address does not take that method.
+    MethodNotAllowed = 405 "metodo_no_permitido", "Esa dirección no admite este método", "This address does not take that method";
+    /// The body took too long.
+    Timeout = 408 "tiempo_agotado", "La solicitud tardó demasiado en llegar", "The request took too long to arrive";
+    /// The account to open is there.
+    AccountExists = 409 "cuenta_existe", "La cuenta ya existe", "The account exists already";
+    /// The balance does not cover the amount.
+    InsufficientBalance = 409 "saldo_insuficiente", "El saldo no alcanza", "The balance does not cover it";
+    /// The balance would no longer fit.
+    BalanceLimit = 409 "saldo_excedido", "El saldo excedería el máximo representable", "The balance would exceed what can be represented";
+    /// The body is too large.
+    TooLarge = 413 "cuerpo_demasiado_grande", "El cuerpo supera 64 KiB", "The body is larger than 64 KiB";
+    /// The body is not declared as JSON.
+    NotJson = 415 "tipo_no_admitido", "El cuerpo debe ser application/json", "The body must be application/json";
+    /// The cédula is not one.
+    InvalidAccountId = 422 "cedula_invalida", "La cédula no es válida", "The cédula is not valid";
+    /// The amount is not one.
+    InvalidAmount = 422 "monto_invalido", "El monto no es válido", "The amount is not valid";
+    /// The name is not one.
+    InvalidName = 422 "nombre_invalido", "El nombre no es válido", "The name is not valid";
+    /// The site is not one.
+    InvalidSite = 422 "sede_invalida", "La sede no es válida", "The site is not valid";
+    /// The site is not registered.
+    UnknownSite = 422 "sede_no_existe", "La sede no existe", "The site does not exist";
+    /// The value date is not one.
+    InvalidDate = 422 "fecha_invalida", "La fecha valor no es una fecha AAAA-MM-DD entre 1900 y 2200", "The value date is not a date YYYY-MM-DD between 1900 and 2200";
+    /// Origin and destination are one account.
+    SameAccount = 422 "misma_cuenta", "El origen y el destino son la misma cuenta", "Origin and destination are the same account";
+    /// The key was used for another command.
+    KeyReused = 422 "clave_reutilizada", "La clave ya se usó con otra operación", "The key was used with another command";
+    /// A defect of ours.
+    Internal = 500 "error_interno", "Error interno", "Internal error";
+    /// Too much work at once.
+    Overloaded = 503 "sobrecarga", "El servicio está saturado; reintente con la misma clave", "The service is overloaded; try again with the same key";
+    /// The database does not take writes or reads.
+    StorageUnavailable = 503 "base_no_disponible", "La base de datos no está disponible; reintente con la misma clave", "The database is unavailable; try again with the same key";
+    /// Shutting down.
+    ShuttingDown = 503 "cerrando", "El servicio se está cerrando; reintente con la misma clave", "The service is shutting down; try again with the same key";
+}
+
+impl ProblemKind {
+    /// Whether the same request may succeed a moment later.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        self.status() == 503
+    }
+}
+
+/// One problem: what kind, why exactly, and the balance where it explains a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind.
+    pub kind: ProblemKind,
+    /// Why exactly, for the person who mends the request; English.
+    pub reason: Option<Cow<'static, str>>,
+    /// The balance that did not suffice.
+    pub balance: Option<Money>,
+}
+
+impl Problem {
+    /// A problem of `kind`.
+    #[must_use]
+    pub const fn of(kind: ProblemKind) -> Self {
+        Self { kind, reason: None, balance: None }
+    }
+
+    /// The same problem, because of `reason`.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// The same problem, explained by a balance.
+    #[must_use]
+    pub const fn with_balance(mut self, balance: Money) -> Self {
+        self.balance = Some(balance);
+        self
+    }
+
+    /// The detail for people in `language`.
+    #[must_use]
+    pub fn detail(&self, language: Language) -> String {
+        let title = self.kind.title(language);
+        match &self.reason {
+            Some(reason) => format!("{title}: {reason}"),
+            None => title.to_owned(),
+        }
+    }
+
+    /// The problem document in `language`.
+    #[must_use]
+    pub fn document(&self, language: Language) -> ProblemDocument {
+        ProblemDocument {
+            kind: "about:blank",
+            title: self.kind.title(language),
+            status: self.kind.status(),
+            detail: self.detail(language),
+            codigo: self.kind.code(),
+            saldo: self.balance.map(Decimal),
+        }
+    }
+}
+
+impl From<ProblemKind> for Problem {
+    fn from(kind: ProblemKind) -> Self {
+        Self::of(kind)
+    }
+}
+
+/// An RFC 9457 problem document, `application/problem+json`.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[schema(title = "Problema")]
+pub struct ProblemDocument {
+    /// `about:blank`: the code says what it is.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The kind of problem, for people.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// This problem, for people.
+    pub detail: String,
+    /// The kind of problem, for programs.
+    pub codigo: &'static str,
+    /// The balance that did not suffice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saldo: Option<Decimal>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_language_is_the_preferred_one() {
+        for (header, language) in [
+            ("", Language::Spanish),
+            ("en", Language::English),
+            ("en-GB,en;q=0.9,es;q=0.8", Language::English),
+            ("es-EC,en", Language::Spanish),
+            ("en;q=0.2, es;q=0.9", Language::Spanish),
+            ("es;q=0.2, en;q=0.25", Language::English),
+            ("fr, de", Language::Spanish),
+            ("en;q=0", Language::Spanish),
+        ] {
+            assert_eq!(Language::from_header(header), language, "{header}");
+        }
+    }
+
+    #[test]
+    fn codes_are_unique() {
+        let codes: std::collections::HashSet<_> =
+            ProblemKind::ALL.iter().map(|kind| kind.code()).collect();
+        assert_eq!(codes.len(), ProblemKind::ALL.len());
+    }
+}
