@@ -1,1 +1,7 @@
-fn main() {}
+//! Parses arguments, starts the logs, runs.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    atalaya::cli::main()
+}

@@ -1,0 +1,379 @@
+//! Every setting: an environment variable, the same as a flag, a default and its reason.
+//!
+//! `.env` is read first and never overrides the environment; flags override both. A secret may
+//! come from a file instead, named by the variable with `_FILE` behind it.
+
+use crate::domain::{CedulaCheck, Money, Slug};
+use crate::storage::Location;
+use clap::{Args, ValueEnum};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of `atalaya serve`, as they are typed.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Open three demo accounts with money in them, if they are not there
+    #[arg(long, env = "DEMO", help_heading = "General")]
+    pub demo: bool,
+
+    /// Name of this installation, as devices and subscribers know it
+    #[arg(long, env = "INSTALACION", default_value = "atalaya", value_parser = slug, help_heading = "General")]
+    pub instalacion: Slug,
+
+    /// Name of this node in `atalaya/estado` and as MQTT client; two nodes need two names
+    #[arg(long, env = "NODO", default_value = "atalaya-1", value_parser = slug, help_heading = "General")]
+    pub nodo: Slug,
+
+    /// Company that accounts belong to
+    #[arg(long, env = "EMPRESA", default_value = "banco", value_parser = slug, help_heading = "General")]
+    pub empresa: Slug,
+
+    /// Currency (ISO 4217), fixed when the database is created
+    #[arg(long, env = "MONEDA", default_value = "USD", value_parser = currency, help_heading = "General")]
+    pub moneda: String,
+
+    /// Check of new cédulas beyond their form of 1 to 20 digits
+    #[arg(long, env = "CEDULA_CHECK", value_enum, default_value_t = CedulaCheck::None, help_heading = "General")]
+    pub cedula_check: CedulaCheck,
+
+    /// A withdrawal that leaves less than this raises a low-balance alert (money, two decimals)
+    #[arg(long, env = "LOW_BALANCE_THRESHOLD", default_value = "100.00", value_parser = money, help_heading = "General")]
+    pub low_balance_threshold: Money,
+
+    /// Where the database is: sqlite://path
+    #[arg(long, env = "DATABASE_URL", default_value = "sqlite://data/atalaya.db", help_heading = "Storage")]
+    pub database_url: String,
+
+    /// Folder for what is not in the database: the embedded broker's store and the lock
+    #[arg(long, env = "DATA_DIR", default_value = "data", help_heading = "Storage")]
+    pub data_dir: PathBuf,
+
+    /// Address that all ports bind to
+    #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1", help_heading = "Network")]
+    pub bind_address: IpAddr,
+
+    /// Must be true for any address but loopback: nobody is asked for a password yet
+    #[arg(long, env = "ALLOW_REMOTE", help_heading = "Network")]
+    pub allow_remote: bool,
+
+    /// Port of REST, WebSocket (/ws) and the page; 0 takes a free one
+    #[arg(long, env = "HTTP_PORT", default_value_t = 5001, help_heading = "Network")]
+    pub http_port: u16,
+
+    /// Origins beyond the page's own that browsers may call from, comma-separated; their hosts are
+    /// accepted in Host too
+    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', help_heading = "Network")]
+    pub allowed_origins: Vec<String>,
+
+    /// Connections at once on the HTTP port, WebSocket included
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 4096, help_heading = "Network")]
+    pub max_connections: usize,
+
+    /// Whether events are published on MQTT
+    #[arg(long, env = "MQTT", value_enum, default_value_t = MqttMode::On, help_heading = "MQTT")]
+    pub mqtt: MqttMode,
+
+    /// Host of an external broker; without it the embedded one is started
+    #[arg(long, env = "MQTT_BROKER_HOST", help_heading = "MQTT")]
+    pub mqtt_broker_host: Option<String>,
+
+    /// Port of the broker, embedded or external; 0 takes a free one for the embedded
+    #[arg(long, env = "MQTT_BROKER_PORT", default_value_t = 1883, help_heading = "MQTT")]
+    pub mqtt_broker_port: u16,
+
+    /// Port of MQTT over WebSocket on the embedded broker; 0 takes a free one
+    #[arg(long, env = "MQTT_WS_PORT", default_value_t = 9001, help_heading = "MQTT")]
+    pub mqtt_ws_port: u16,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment would end up as a help heading")]
+    pub credentials: MqttCredentials,
+
+    /// Time for the broker to take the backlog when shutting down, in seconds
+    #[arg(long, env = "SHUTDOWN_TIMEOUT", default_value_t = 10, help_heading = "General")]
+    pub shutdown_timeout: u64,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment would end up as a help heading")]
+    pub logs: LogArgs,
+}
+
+/// How Atalaya or a client signs in at a broker.
+#[derive(Clone, Args, Default)]
+pub struct MqttCredentials {
+    /// User at the external broker
+    #[arg(long, env = "MQTT_USERNAME", help_heading = "MQTT")]
+    pub mqtt_username: Option<String>,
+
+    /// Password at the external broker
+    #[arg(long, env = "MQTT_PASSWORD", hide_env_values = true, help_heading = "MQTT")]
+    pub mqtt_password: Option<String>,
+
+    /// File that holds the password
+    #[arg(long, env = "MQTT_PASSWORD_FILE", conflicts_with = "mqtt_password", help_heading = "MQTT")]
+    pub mqtt_password_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for MqttCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MqttCredentials").field("username", &self.mqtt_username).finish_non_exhaustive()
+    }
+}
+
+impl MqttCredentials {
+    /// User and password, the password read from its file where one is named. `None` without a
+    /// user.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the file cannot be read.
+    pub fn resolve(&self) -> Result<Option<Login>, ConfigError> {
+        let password = match &self.mqtt_password_file {
+            Some(path) => std::fs::read_to_string(path)
+                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+                .map_err(|e| ConfigError(format!("MQTT_PASSWORD_FILE: cannot read {path:?}: {e}")))?,
+            None => self.mqtt_password.clone().unwrap_or_default(),
+        };
+        Ok(self.mqtt_username.clone().map(|user| Login { user, password }))
+    }
+}
+
+/// A user and a password; `Debug` keeps the password to itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Where logs go.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// Folder of system.log, alerts.log and errors.log, rotated at 10 MiB
+    #[arg(long, env = "LOG_DIR", default_value = "logs", help_heading = "Logs")]
+    pub log_dir: PathBuf,
+
+    /// Form of the log lines
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Logs")]
+    pub log_format: LogFormat,
+
+    /// What is logged, as env_logger reads it: level, or target=level,…
+    #[arg(long, env = "RUST_LOG", default_value = "info", help_heading = "Logs")]
+    pub rust_log: String,
+}
+
+/// `LOG_FORMAT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// `MQTT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MqttMode {
+    /// Publish
+    On,
+    /// Run without a broker
+    Off,
+}
+
+/// A setting that cannot be; the text says which and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// Settings that have been checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Whether to open the demo accounts.
+    pub demo: bool,
+    /// Names the installation.
+    pub installation: Slug,
+    /// Names the node.
+    pub node: Slug,
+    /// Names the company.
+    pub company: Slug,
+    /// Names the currency.
+    pub currency: String,
+    /// The check of new account ids.
+    pub cedula_check: CedulaCheck,
+    /// Below this a withdrawal raises an alert.
+    pub low_balance_threshold: Money,
+    /// Where the database is.
+    pub database: Location,
+    /// Where the rest is.
+    pub data_dir: PathBuf,
+    /// What the HTTP port binds to.
+    pub http: SocketAddr,
+    /// Origins beyond our own.
+    pub allowed_origins: Vec<String>,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Which broker.
+    pub mqtt: MqttConfig,
+    /// Time for the backlog at the end.
+    pub shutdown_timeout: Duration,
+}
+
+/// Which broker events go to.
+#[derive(Debug, Clone)]
+pub enum MqttConfig {
+    /// None.
+    Off,
+    /// One that is started here.
+    Embedded {
+        /// What MQTT binds to.
+        tcp: SocketAddr,
+        /// What MQTT over WebSocket binds to.
+        websocket: SocketAddr,
+    },
+    /// One that is there.
+    External {
+        /// Its host.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// How to sign in.
+        login: Option<Login>,
+    },
+}
+
+impl TryFrom<ServeArgs> for Config {
+    type Error = ConfigError;
+
+    fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
+        if !args.bind_address.is_loopback() && !args.allow_remote {
+            return Err(ConfigError(format!(
+                "BIND_ADDRESS={} is open to other machines, and nobody is asked for a password \
+                 yet; set ALLOW_REMOTE=true if that is what you want",
+                args.bind_address
+            )));
+        }
+        for origin in &args.allowed_origins {
+            if origin_host(origin).is_none() {
+                return Err(ConfigError(format!(
+                    "ALLOWED_ORIGINS: {origin:?} is not an origin like https://example.com:8443"
+                )));
+            }
+        }
+        let database =
+            Location::parse(&args.database_url).map_err(|e| ConfigError(e.to_string()))?;
+        let at = |port| SocketAddr::new(args.bind_address, port);
+        let mqtt = match (args.mqtt, args.mqtt_broker_host.filter(|host| !host.is_empty())) {
+            (MqttMode::Off, _) => MqttConfig::Off,
+            (MqttMode::On, Some(host)) => MqttConfig::External {
+                host,
+                port: args.mqtt_broker_port,
+                login: args.credentials.resolve()?,
+            },
+            (MqttMode::On, None) if cfg!(feature = "embedded-broker") => MqttConfig::Embedded {
+                tcp: at(args.mqtt_broker_port),
+                websocket: at(args.mqtt_ws_port),
+            },
+            (MqttMode::On, None) => {
+                return Err(ConfigError(
+                    "this build has no embedded broker; set MQTT_BROKER_HOST, or MQTT=off".into(),
+                ));
+            }
+        };
+        Ok(Self {
+            demo: args.demo,
+            installation: args.instalacion,
+            node: args.nodo,
+            company: args.empresa,
+            currency: args.moneda,
+            cedula_check: args.cedula_check,
+            low_balance_threshold: args.low_balance_threshold,
+            database,
+            data_dir: args.data_dir,
+            http: at(args.http_port),
+            allowed_origins: args.allowed_origins,
+            max_connections: args.max_connections,
+            mqtt,
+            shutdown_timeout: Duration::from_secs(args.shutdown_timeout),
+        })
+    }
+}
+
+/// The host and port of an origin, as a `Host` header would have it.
+#[must_use]
+pub fn origin_host(origin: &str) -> Option<&str> {
+    let (scheme, host) = origin.split_once("://")?;
+    let fine = matches!(scheme, "http" | "https")
+        && !host.is_empty()
+        && !host.contains(['/', '@', '?', '#', ' ']);
+    fine.then_some(host)
+}
+
+fn slug(text: &str) -> Result<Slug, String> {
+    Slug::parse(text).map_err(|e| format!("{e}; expected [A-Za-z0-9_-]{{1,64}}"))
+}
+
+fn money(text: &str) -> Result<Money, String> {
+    Money::parse(text).map_err(|e| e.to_string())
+}
+
+fn currency(text: &str) -> Result<String, String> {
+    let fine = text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
+    if fine { Ok(text.to_owned()) } else { Err("expected three letters like USD".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Wrapper {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn config(flags: &[&str]) -> Result<Config, String> {
+        let words = std::iter::once("atalaya").chain(flags.iter().copied());
+        let wrapper = Wrapper::try_parse_from(words).map_err(|e| e.to_string())?;
+        Config::try_from(wrapper.serve).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn only_loopback_without_a_word() {
+        assert!(config(&[]).is_ok());
+        assert!(config(&["--bind-address", "::1"]).is_ok());
+        assert!(config(&["--bind-address", "0.0.0.0"]).unwrap_err().contains("ALLOW_REMOTE"));
+        assert!(config(&["--bind-address", "0.0.0.0", "--allow-remote"]).is_ok());
+    }
+
+    #[test]
+    fn bad_values_name_their_setting() {
+        for (flags, named) in [
+            (["--moneda", "dollars"], "MONEDA"),
+            (["--empresa", "a/b"], "EMPRESA"),
+            (["--http-port", "70000"], "HTTP_PORT"),
+            (["--low-balance-threshold", "1e2"], "LOW_BALANCE_THRESHOLD"),
+            (["--allowed-origins", "example.com"], "ALLOWED_ORIGINS"),
+            (["--database-url", "postgres://x"], "DATABASE_URL"),
+        ] {
+            let error = config(&flags).unwrap_err().to_uppercase().replace('-', "_");
+            assert!(error.contains(named), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_password_in_debug() {
+        let config = config(&[
+            "--mqtt-broker-host", "h", "--mqtt-username", "u", "--mqtt-password", "canary",
+        ]);
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+}
