@@ -36,7 +36,7 @@ pub struct Instruments {
     pub frames: IntCounterVec,
     /// Sessions that ended, by reason.
     pub sessions_ended: IntCounterVec,
-    /// Messages acknowledged by the broker, by quality of service.
+    /// Messages acknowledged by the broker, by purpose.
     pub mqtt_acknowledged: IntCounterVec,
     /// Messages that the broker refused, by reason.
     pub mqtt_refused: IntCounterVec,
@@ -125,8 +125,8 @@ impl Instruments {
             )?,
             mqtt_acknowledged: counters(
                 "atalaya_mqtt_messages_acknowledged_total",
-                "Messages that the broker has acknowledged, by quality of service.",
-                &["qos"],
+                "Messages that the broker has acknowledged, by purpose.",
+                &["purpose"],
             )?,
             mqtt_refused: counters(
                 "atalaya_mqtt_messages_refused_total",

@@ -178,6 +178,21 @@ pub fn posted_accounts_after(
         .load(connection)?)
 }
 
+/// The accounts in `rows` that have postings: row and last posting.
+///
+/// # Errors
+/// [`StorageError::Query`].
+pub fn posted_accounts(
+    connection: &mut Connection,
+    rows: &[i64],
+) -> Result<Vec<(i64, i64)>, StorageError> {
+    Ok(accounts::table
+        .filter(accounts::id.eq_any(rows))
+        .filter(accounts::last_seq.gt(0))
+        .select((accounts::id, accounts::last_seq))
+        .load(connection)?)
+}
+
 /// How far the outbox has been acknowledged.
 ///
 /// # Errors

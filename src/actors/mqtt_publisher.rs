@@ -1,0 +1,777 @@
+//! The outbox on its way to the broker.
+//!
+//! The journal is the queue: this actor keeps a position in it, loads a bounded window behind that
+//! position, and moves it over what the broker has acknowledged. Whatever ends a connection, the
+//! next one starts again behind the position, so nothing is lost and repeats carry the same
+//! `tx_id`. The ledger never waits for any of this.
+
+use crate::clock::Clock;
+use crate::domain::{Entry, Fact};
+use crate::instruments::Instruments;
+use crate::mqtt::connection::{self, BrokerAddress, CHANNEL, Link, Outbound};
+use crate::mqtt::delivery::{Delivery, MessageId, Poison};
+use crate::storage::{self, Feed, Head, Notice, OutboxUpdate, Quarantined, Writer, queries};
+use crate::wire::events::{self, Event, Presence, Qos, RetainedMarker};
+use crate::wire::numbers::Moment;
+use actix::prelude::*;
+use futures_util::stream;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+/// Messages that wait for this actor: connection, news and timers each keep to one at a time.
+const MAILBOX: usize = 64;
+
+/// Entries loaded and not acknowledged. Enough to keep a broker busy over a network; a broker that
+/// stalls costs no more memory than this.
+const WINDOW: usize = 1_024;
+
+/// Messages sent and not acknowledged: what the channel to the connection holds.
+const IN_FLIGHT: usize = CHANNEL - 64;
+
+/// How often the position is written and the rest of the house-keeping is done.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How often the marker of retained balances is renewed while it moves.
+const MARKER_PERIOD: Duration = Duration::from_secs(1);
+
+/// Accounts whose retained balance is repaired in one tick: a thousand a second.
+const REPAIRS: usize = 100;
+
+/// Accounts to repair that are remembered one by one; beyond that all are repaired.
+const REPAIRS_REMEMBERED: usize = 100_000;
+
+/// How long the broker has to show the retained marker before it is taken for missing.
+const MARKER_WAIT: Duration = Duration::from_secs(2);
+
+/// Time between connections: it doubles from the first to the second.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// Time until the next try where a person has to mend rights.
+const UNAUTHORIZED_PAUSE: Duration = Duration::from_secs(15);
+
+/// How long a connection may have messages out and hear no acknowledgement before it is given up:
+/// the watchdog for whatever we have not thought of.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// Publishes an event that is not in the journal, if there is a connection.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Publish(pub Arc<Event>);
+
+/// Publishes what is left, says goodbye and stops. Answers how many entries stay behind, to be
+/// published after the next start.
+#[derive(Debug, Message)]
+#[rtype(result = "i64")]
+pub struct Drain {
+    /// How long it may take.
+    pub within: Duration,
+}
+
+/// How the actor knows the messages that are out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errand {
+    Entry(MessageId),
+    Repair,
+    Marker(i64),
+    Farewell,
+    Presence,
+    Statistics,
+}
+
+/// What a connection says. A connection that was given up may still have words under way, and its
+/// tokens mean nothing to the next one.
+struct Said {
+    generation: u64,
+    link: Link,
+}
+
+/// A connection and what is known of it.
+struct Connected {
+    generation: u64,
+    outbound: mpsc::Sender<Outbound>,
+    is_up: bool,
+    errands: HashMap<u64, Errand>,
+    next_token: u64,
+    up_since: Instant,
+    last_answer: Instant,
+    marker: MarkerState,
+}
+
+/// What is known of the retained balances at the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MarkerState {
+    /// The broker has not said yet.
+    Unknown,
+    /// Repairs are under way: the marker must not move.
+    Repairing,
+    /// Retained balances are right up to this position.
+    At(i64),
+}
+
+/// What is left to repair.
+enum Repair {
+    /// First the accounts that changed after `from` and up to `until` are collected.
+    Collecting {
+        from: i64,
+        until: i64,
+        rows: BTreeSet<i64>,
+    },
+    /// These accounts, by row.
+    These(BTreeSet<i64>),
+    /// All accounts after this row.
+    AllAfter(i64),
+}
+
+/// What the publisher needs.
+pub struct PublisherParts {
+    /// The broker.
+    pub broker: BrokerAddress,
+    /// The journal.
+    pub feed: Feed,
+    /// Where the position is kept.
+    pub writer: Writer,
+    /// Where it starts.
+    pub position: i64,
+    /// Names the database in the marker.
+    pub database_id: Uuid,
+    /// Names the node in the presence.
+    pub node: String,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub instruments: Instruments,
+    /// Where the position can be seen from outside.
+    pub gauge: Arc<AtomicI64>,
+}
+
+/// Publishes the journal.
+///
+/// * Full: news is coalesced by the feed; the connection's channels are bounded and never block.
+/// * Panic: ends the process; after the start it goes on behind the stored position.
+/// * Restart: as after any lost connection.
+pub struct MqttPublisher {
+    parts: PublisherParts,
+    delivery: Delivery,
+    stored: i64,
+    storing: bool,
+    loading: bool,
+    quarantined: Vec<Quarantined>,
+    connected: Option<Connected>,
+    connections: u64,
+    retry: Duration,
+    repair: Option<Repair>,
+    repairing: bool,
+    marked_at: Instant,
+    draining: Option<(Instant, oneshot::Sender<i64>)>,
+    farewell: Farewell,
+}
+
+/// How far the goodbye has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    NotYet,
+    Said,
+    Heard,
+}
+
+impl MqttPublisher {
+    /// A publisher behind `parts.position`.
+    #[must_use]
+    pub fn new(parts: PublisherParts) -> Self {
+        let position = parts.position;
+        Self {
+            parts,
+            delivery: Delivery::new(position),
+            stored: position,
+            storing: false,
+            loading: false,
+            quarantined: Vec::new(),
+            connected: None,
+            connections: 0,
+            retry: RETRY.0,
+            repair: None,
+            repairing: false,
+            marked_at: Instant::now(),
+            draining: None,
+            farewell: Farewell::NotYet,
+        }
+    }
+
+    fn presence(&self, state: &'static str) -> Presence<'_> {
+        Presence {
+            estado: state,
+            nodo: &self.parts.node,
+            version: env!("CARGO_PKG_VERSION"),
+            timestamp: Moment(self.parts.clock.now()),
+        }
+    }
+
+    fn connect(&mut self, ctx: &mut Context<Self>) {
+        let (outbound, links) =
+            connection::open(&self.parts.broker, &self.presence("fuera_de_linea"));
+        let now = Instant::now();
+        self.connections += 1;
+        let generation = self.connections;
+        self.connected = Some(Connected {
+            generation,
+            outbound,
+            is_up: false,
+            errands: HashMap::new(),
+            next_token: 0,
+            up_since: now,
+            last_answer: now,
+            marker: MarkerState::Unknown,
+        });
+        let links = stream::unfold(links, move |mut links| async move {
+            let link = links.recv().await?;
+            Some((Said { generation, link }, links))
+        });
+        ctx.add_stream(links);
+    }
+
+    /// Drops the connection; its stream ends and the next one is made after `pause`.
+    fn reconnect_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        self.connected = None;
+        self.parts.instruments.mqtt_connected.set(0);
+        self.delivery.rewind();
+        self.repair = None;
+        self.repairing = false;
+        ctx.run_later(pause, |publisher, ctx| {
+            if publisher.connected.is_none() && publisher.farewell == Farewell::NotYet {
+                publisher.connect(ctx);
+            }
+        });
+    }
+
+    fn back_off(&mut self) -> Duration {
+        let pause = self.retry;
+        self.retry = (self.retry * 2).min(RETRY.1);
+        pause
+    }
+
+    /// Sends one message; false where there is no connection or no room.
+    fn send(&mut self, errand: Errand, event: Arc<Event>) -> bool {
+        let Some(connected) = self.connected.as_mut().filter(|connected| connected.is_up) else {
+            return false;
+        };
+        let token = connected.next_token;
+        if connected.outbound.try_send(Outbound { token, event }).is_err() {
+            return false;
+        }
+        connected.next_token += 1;
+        connected.errands.insert(token, errand);
+        true
+    }
+
+    fn has_room(&self) -> bool {
+        self.connected
+            .as_ref()
+            .is_some_and(|connected| connected.is_up && connected.errands.len() < IN_FLIGHT)
+    }
+
+    /// Loads and sends as much as there is room for.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        // While a repair looks up balances nothing newer may overtake it.
+        while !self.repairing && self.has_room() {
+            match self.delivery.send_next() {
+                Some((id, event)) => {
+                    if !self.send(Errand::Entry(id), event) {
+                        // Cannot be: there was room. The connection is gone and says so next.
+                        self.delivery.rewind();
+                        return;
+                    }
+                }
+                None if self.delivery.is_alone() && self.delivery.in_flight() > 0 => return,
+                None => {
+                    if !self.load(ctx) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loads more entries; false where there are none, or they have to be read first.
+    fn load(&mut self, ctx: &mut Context<Self>) -> bool {
+        let room = WINDOW.saturating_sub(self.delivery.pending());
+        if self.loading || room == 0 {
+            return false;
+        }
+        let after = self.delivery.loaded_to();
+        if let Some(notices) = self.parts.feed.recent_after(after, room) {
+            let any = !notices.is_empty();
+            self.take(&notices);
+            return any;
+        }
+        self.loading = true;
+        let feed = self.parts.feed.clone();
+        let read = async move { feed.read_after(after, room).await };
+        ctx.spawn(read.into_actor(self).map(|notices, publisher, ctx| {
+            publisher.loading = false;
+            match notices {
+                Ok(notices) => {
+                    publisher.take(&notices);
+                    publisher.pump(ctx);
+                }
+                // The next tick tries again.
+                Err(error) => log::warn!("the outbox waits, the journal is unreadable: {error}"),
+            }
+        }));
+        false
+    }
+
+    fn take(&mut self, notices: &[Arc<Notice>]) {
+        for notice in notices {
+            self.delivery.load(notice.entry.position.seq, notice.events().to_vec());
+        }
+    }
+
+    fn up(&mut self, ctx: &mut Context<Self>) {
+        let Some(connected) = &mut self.connected else { return };
+        connected.is_up = true;
+        connected.up_since = Instant::now();
+        connected.last_answer = Instant::now();
+        self.parts.instruments.mqtt_connections.inc();
+        self.parts.instruments.mqtt_connected.set(1);
+        log::info!("connected to the broker at {}:{}", self.parts.broker.host, self.parts.broker.port);
+        let event = Arc::new(self.presence("en_linea").event());
+        self.send(Errand::Presence, event);
+        self.pump(ctx);
+    }
+
+    fn acknowledged(&mut self, token: u64, ctx: &mut Context<Self>) {
+        let Some(connected) = &mut self.connected else { return };
+        let Some(errand) = connected.errands.remove(&token) else { return };
+        if errand != Errand::Statistics {
+            // At quality of service 0 the broker has said nothing.
+            connected.last_answer = Instant::now();
+        }
+        let purpose = match errand {
+            Errand::Entry(id) => {
+                if self.delivery.acknowledge(id) {
+                    self.retry = RETRY.0;
+                    let position = self.delivery.acknowledged_to();
+                    self.parts.gauge.store(position, Ordering::Relaxed);
+                }
+                "entry"
+            }
+            Errand::Marker(position) => {
+                if let MarkerState::At(at) = &mut connected.marker {
+                    *at = position.max(*at);
+                }
+                "marker"
+            }
+            Errand::Repair => "repair",
+            Errand::Farewell => {
+                self.farewell = Farewell::Heard;
+                "presence"
+            }
+            Errand::Presence => "presence",
+            Errand::Statistics => "statistics",
+        };
+        self.parts.instruments.mqtt_acknowledged.with_label_values(&[purpose]).inc();
+        self.pump(ctx);
+    }
+
+    fn refused(
+        &mut self,
+        token: u64,
+        unauthorized: bool,
+        reason: &str,
+        ctx: &mut Context<Self>,
+    ) {
+        self.parts.instruments.mqtt_refused.with_label_values(&[reason]).inc();
+        let errand = self.connected.as_mut().and_then(|c| c.errands.remove(&token));
+        if unauthorized {
+            log::error!(
+                "the broker does not let us publish: grant the user the topics banco/# and \
+                 atalaya/#; nothing is lost, next try in {UNAUTHORIZED_PAUSE:?}"
+            );
+            return self.reconnect_after(UNAUTHORIZED_PAUSE, ctx);
+        }
+        log::warn!("the broker has refused a message: {reason}");
+        if let Some(Errand::Entry(id)) = errand {
+            let poison = self.delivery.fail(Some(id), reason);
+            self.quarantine(poison);
+        }
+        let pause = self.back_off();
+        self.reconnect_after(pause, ctx);
+    }
+
+    fn down(&mut self, unauthorized: bool, reason: &str, ctx: &mut Context<Self>) {
+        let was_up = self.connected.as_ref().is_some_and(|connected| connected.is_up);
+        if unauthorized {
+            log::error!(
+                "the broker does not let us in: {reason}; check MQTT_USERNAME and MQTT_PASSWORD; \
+                 nothing is lost, next try in {UNAUTHORIZED_PAUSE:?}"
+            );
+            return self.reconnect_after(UNAUTHORIZED_PAUSE, ctx);
+        }
+        let pause = self.back_off();
+        if was_up {
+            log::warn!("the connection to the broker is lost: {reason}; next try in {pause:?}");
+            let poison = self.delivery.fail(None, reason);
+            self.quarantine(poison);
+        } else {
+            log::warn!("no connection to the broker: {reason}; next try in {pause:?}");
+        }
+        self.reconnect_after(pause, ctx);
+    }
+
+    fn quarantine(&mut self, poison: Option<Poison>) {
+        let Some(poison) = poison else { return };
+        self.parts.instruments.mqtt_quarantined.inc();
+        log::error!(
+            "a message of entry {} is quarantined, since the broker refuses it alone: {}",
+            poison.id.seq,
+            poison.reason
+        );
+        self.quarantined.push(Quarantined {
+            seq: poison.id.seq,
+            topic: poison.event.topic.clone(),
+            payload: poison.event.payload.to_vec(),
+            reason: poison.reason,
+        });
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        self.store(ctx);
+        let stalled = self.connected.as_ref().is_some_and(|connected| {
+            connected.is_up
+                && !connected.errands.is_empty()
+                && connected.last_answer.elapsed() > STALLED
+        });
+        if stalled {
+            log::warn!("the broker has acknowledged nothing for {STALLED:?}: connecting anew");
+            let poison = self.delivery.fail(None, "no acknowledgement");
+            self.quarantine(poison);
+            return self.reconnect_after(RETRY.0, ctx);
+        }
+        self.look_for_marker();
+        self.repair_some(ctx);
+        self.renew_marker();
+        self.pump(ctx);
+        self.drain_on();
+    }
+
+    /// Writes the position, with what was quarantined on the way, in one commit.
+    fn store(&mut self, ctx: &mut Context<Self>) {
+        let position = self.delivery.acknowledged_to();
+        if self.storing || (position == self.stored && self.quarantined.is_empty()) {
+            return;
+        }
+        let quarantined = std::mem::take(&mut self.quarantined);
+        let update = OutboxUpdate { position, quarantined: quarantined.clone() };
+        let Ok(ticket) = self.parts.writer.move_outbox(update) else {
+            // The writer is busy with money; the next tick asks again.
+            self.quarantined = quarantined;
+            return;
+        };
+        self.storing = true;
+        ctx.spawn(ticket.into_actor(self).map(move |stored, publisher, _| {
+            publisher.storing = false;
+            match stored {
+                Ok(Ok(())) => publisher.stored = position,
+                _ => publisher.quarantined.splice(0..0, quarantined).for_each(drop),
+            }
+        }));
+    }
+
+    // --- retained balances -------------------------------------------------------------------
+
+    /// A broker that has no marker says nothing; after a while that is an answer too.
+    fn look_for_marker(&mut self) {
+        let waited = self.connected.as_ref().is_some_and(|connected| {
+            connected.is_up
+                && connected.marker == MarkerState::Unknown
+                && connected.up_since.elapsed() > MARKER_WAIT
+        });
+        if waited {
+            self.marker(None);
+        }
+    }
+
+    /// The broker has said how far its retained balances are right.
+    fn marker(&mut self, marker: Option<RetainedMarker>) {
+        let Some(connected) = &mut self.connected else { return };
+        if connected.marker != MarkerState::Unknown {
+            return;
+        }
+        let position = self.delivery.acknowledged_to();
+        let known = marker
+            .filter(|marker| marker.base == self.parts.database_id)
+            .map(|marker| marker.posicion)
+            .filter(|at| (0..=position).contains(at));
+        match known {
+            Some(at) if at == position => connected.marker = MarkerState::At(at),
+            Some(at) => {
+                connected.marker = MarkerState::Repairing;
+                log::info!("retained balances are repaired from position {at} on");
+                let rows = BTreeSet::new();
+                self.repair = Some(Repair::Collecting { from: at, until: position, rows });
+            }
+            None if position == 0 => connected.marker = MarkerState::At(0),
+            None => {
+                connected.marker = MarkerState::Repairing;
+                self.repair = Some(Repair::AllAfter(0));
+                log::info!("the broker has no retained marker: all balances are published again");
+            }
+        }
+    }
+
+    /// Takes the next step of a repair, unless the last one is still under way.
+    fn repair_some(&mut self, ctx: &mut Context<Self>) {
+        let quiet = self.connected.as_ref().is_some_and(|connected| {
+            !connected.errands.values().any(|errand| *errand == Errand::Repair)
+        });
+        if self.repairing || !quiet || !self.has_room() {
+            return;
+        }
+        match &mut self.repair {
+            None => {}
+            Some(Repair::Collecting { from, .. }) => {
+                let from = *from;
+                self.collect_changed(from, ctx);
+            }
+            Some(Repair::These(rows)) => {
+                let some: Vec<i64> = rows.iter().take(REPAIRS).copied().collect();
+                for row in &some {
+                    rows.remove(row);
+                }
+                self.look_up(Next::Rows(some), ctx);
+            }
+            Some(Repair::AllAfter(row)) => {
+                let next = Next::After(*row);
+                self.look_up(next, ctx);
+            }
+        }
+    }
+
+    /// Collects the accounts of the next entries; where they are too many, all are repaired.
+    fn collect_changed(&mut self, from: i64, ctx: &mut Context<Self>) {
+        self.repairing = true;
+        let feed = self.parts.feed.clone();
+        let read = async move { feed.read_after(from, WINDOW).await };
+        ctx.spawn(read.into_actor(self).map(move |notices, publisher, ctx| {
+            publisher.repairing = false;
+            match (notices, &mut publisher.repair) {
+                (Ok(notices), Some(Repair::Collecting { from, until, rows })) => {
+                    rows.extend(notices.iter().filter_map(|n| posted_account(&n.entry)));
+                    *from = notices.last().map_or(*until, |n| n.entry.position.seq);
+                    if rows.len() > REPAIRS_REMEMBERED {
+                        publisher.repair = Some(Repair::AllAfter(0));
+                    } else if *from >= *until {
+                        let rows = std::mem::take(rows);
+                        publisher.repair = Some(Repair::These(rows));
+                    }
+                }
+                (Err(error), _) => log::warn!("retained balances wait: {error}"),
+                // The connection went away meanwhile, and the repair with it.
+                (Ok(_), _) => {}
+            }
+            publisher.pump(ctx);
+        }));
+    }
+
+    /// Looks up balances as they are at what has been sent, and publishes them behind it.
+    fn look_up(&mut self, next: Next, ctx: &mut Context<Self>) {
+        self.repairing = true;
+        let until = self.delivery.sent_to();
+        let generation = self.connections;
+        let readers = self.parts.feed.readers().clone();
+        let look = async move { storage::read(&readers, move |c| look_up(c, &next, until)).await };
+        ctx.spawn(look.into_actor(self).map(move |found, publisher, ctx| {
+            if publisher.connections != generation {
+                // The next connection repairs for itself.
+                return;
+            }
+            publisher.repairing = false;
+            match found {
+                Ok((entries, last)) => publisher.publish_repairs(&entries, last),
+                Err(error) => {
+                    log::warn!("retained balances wait, the database is unreadable: {error}");
+                    publisher.repair = Some(Repair::AllAfter(0));
+                }
+            }
+            publisher.pump(ctx);
+        }));
+    }
+
+    fn publish_repairs(&mut self, entries: &[Entry], last: Option<i64>) {
+        for entry in entries {
+            if let Fact::Posted(movement) = &entry.fact {
+                let event = Arc::new(events::balance_event(entry, movement));
+                self.send(Errand::Repair, event);
+            }
+        }
+        let done = match (&mut self.repair, last) {
+            (Some(Repair::AllAfter(row)), Some(last)) => {
+                *row = last;
+                false
+            }
+            (Some(Repair::These(rows)), _) => rows.is_empty(),
+            _ => true,
+        };
+        if done {
+            self.repair = None;
+        }
+    }
+
+    /// Says how far retained balances are right, once they are and when that has moved.
+    fn renew_marker(&mut self) {
+        // Never ahead of what is stored: after a crash the marker would be taken for foreign.
+        let position = self.stored;
+        let Some(connected) = &mut self.connected else { return };
+        let repaired = self.repair.is_none()
+            && !self.repairing
+            && !connected.errands.values().any(|errand| *errand == Errand::Repair);
+        if connected.marker == MarkerState::Repairing && repaired {
+            log::info!("retained balances are right");
+            connected.marker = MarkerState::At(0);
+        }
+        let MarkerState::At(at) = connected.marker else { return };
+        let finishing = self.draining.is_some();
+        if at >= position || (self.marked_at.elapsed() < MARKER_PERIOD && !finishing) {
+            return;
+        }
+        let waiting = |errand: &Errand| matches!(errand, Errand::Marker(_));
+        if connected.errands.values().any(waiting) {
+            return;
+        }
+        self.marked_at = Instant::now();
+        let marker = RetainedMarker { base: self.parts.database_id, posicion: position };
+        self.send(Errand::Marker(position), Arc::new(marker.event()));
+    }
+
+    // --- the end -----------------------------------------------------------------------------
+
+    /// Ends when all is published, marked and stored and goodbye is said, or when time is up.
+    fn drain_on(&mut self) {
+        let Some((deadline, _)) = &self.draining else { return };
+        let acknowledged = self.delivery.acknowledged_to();
+        let behind = self.parts.feed.head().seq - acknowledged;
+        let stored = self.stored == acknowledged;
+        let up = self.connected.as_ref().filter(|connected| connected.is_up);
+        // Without a broker there is nothing to wait for but the disk.
+        let marked = up.is_none_or(|connected| match connected.marker {
+            MarkerState::At(at) => at >= self.stored,
+            MarkerState::Unknown | MarkerState::Repairing => true,
+        });
+        let published = up.is_none() || (behind == 0 && stored && marked);
+        let late = Instant::now() >= *deadline;
+        if (published || late) && self.farewell == Farewell::NotYet {
+            let event = Arc::new(self.presence("fuera_de_linea").event());
+            let said = self.send(Errand::Farewell, event);
+            self.farewell = if said { Farewell::Said } else { Farewell::Heard };
+        }
+        let done = self.farewell == Farewell::Heard && stored;
+        if (done || late)
+            && let Some((_, answer)) = self.draining.take()
+        {
+            // The connection says DISCONNECT when it is let go, so the will is not published.
+            self.connected = None;
+            let _ = answer.send(behind);
+        }
+    }
+}
+
+/// Which accounts a repair looks up.
+enum Next {
+    Rows(Vec<i64>),
+    After(i64),
+}
+
+/// The entries whose balances the accounts of `next` have at the position `until`, and the last
+/// row looked at where rows are counted off.
+fn look_up(
+    connection: &mut storage::Connection,
+    next: &Next,
+    until: i64,
+) -> Result<(Vec<Entry>, Option<i64>), storage::StorageError> {
+    let accounts = match next {
+        Next::Rows(rows) => queries::posted_accounts(connection, rows)?,
+        Next::After(row) => {
+            let limit = i64::try_from(REPAIRS).unwrap_or(i64::MAX);
+            queries::posted_accounts_after(connection, *row, limit)?
+        }
+    };
+    let last = match next {
+        Next::Rows(_) => None,
+        Next::After(_) => accounts.last().map(|(row, _)| *row),
+    };
+    let mut entries = Vec::with_capacity(accounts.len());
+    for (_, last_seq) in accounts {
+        entries.extend(queries::posting_until(connection, last_seq, until)?);
+    }
+    Ok((entries, last))
+}
+
+fn posted_account(entry: &Entry) -> Option<i64> {
+    match &entry.fact {
+        Fact::Posted(movement) => Some(movement.account.row),
+        Fact::AccountOpened { .. } | Fact::Refused { .. } => None,
+    }
+}
+
+impl Actor for MqttPublisher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        self.parts.gauge.store(self.parts.position, Ordering::Relaxed);
+        ctx.add_stream(super::news(self.parts.feed.news()));
+        ctx.run_interval(TICK, Self::tick);
+        self.connect(ctx);
+    }
+}
+
+impl StreamHandler<Head> for MqttPublisher {
+    fn handle(&mut self, _: Head, ctx: &mut Self::Context) {
+        self.pump(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl StreamHandler<Said> for MqttPublisher {
+    fn handle(&mut self, said: Said, ctx: &mut Self::Context) {
+        if self.connected.as_ref().is_none_or(|now| now.generation != said.generation) {
+            return;
+        }
+        match said.link {
+            Link::Up => self.up(ctx),
+            Link::Acknowledged(token) => self.acknowledged(token, ctx),
+            Link::Refused { token, unauthorized, reason } => {
+                self.refused(token, unauthorized, &reason, ctx);
+            }
+            Link::Marker(marker) => self.marker(marker),
+            Link::Down { unauthorized, reason } => self.down(unauthorized, &reason, ctx),
+        }
+    }
+
+    /// One connection is over; the next is under way.
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl Handler<Publish> for MqttPublisher {
+    type Result = ();
+
+    fn handle(&mut self, Publish(event): Publish, _: &mut Self::Context) {
+        debug_assert_eq!(event.qos, Qos::AtMostOnce, "what must arrive is in the journal");
+        self.send(Errand::Statistics, event);
+    }
+}
+
+impl Handler<Drain> for MqttPublisher {
+    type Result = ResponseFuture<i64>;
+
+    fn handle(&mut self, Drain { within }: Drain, _: &mut Self::Context) -> Self::Result {
+        let (answer, drained) = oneshot::channel();
+        self.draining = Some((Instant::now() + within, answer));
+        Box::pin(async move { drained.await.unwrap_or(0) })
+    }
+}

@@ -1,0 +1,460 @@
+//! One WebSocket connection: requests in, answers and events out.
+//!
+//! `actix-web-actors` is used in this file alone, so that replacing it is a change of one file.
+
+use crate::actors::session_hub::{
+    Connect, Deliver, Disconnect, KillSwitch, SessionHub, SessionId, Subscribe, Unsubscribe,
+};
+use crate::desk::{Answer, Caller, Desk, Direction, Failure, Reply};
+use crate::domain::{Channel, Position, Principal};
+use crate::instruments::Instruments;
+use crate::wire::frames::{self, Request};
+use crate::wire::requests::{MovementBody, OpenAccountBody, TransferBody};
+use crate::wire::{Language, Problem, ProblemKind};
+use actix::prelude::*;
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws;
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use serde_json::value::RawValue;
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+/// The largest frame a client may send, and the largest message it may send in pieces.
+pub const FRAME_LIMIT: usize = 16 * 1024;
+
+/// Frames that wait for this session; the hub waits for room or evicts. Some 150 KiB of events.
+const MAILBOX: usize = 512;
+
+/// Requests of one session under way at once; more are refused.
+const REQUESTS: usize = 64;
+
+/// Filters of one session.
+const FILTERS: usize = 256;
+
+/// How often the client is asked for life, and how long it may show none.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// What a session needs from the house.
+#[derive(Clone)]
+pub struct Lobby {
+    /// Where requests go.
+    pub desk: Desk,
+    /// Where events come from.
+    pub hub: Addr<SessionHub>,
+    /// What is counted.
+    pub instruments: Instruments,
+}
+
+/// Upgrades a connection to a session.
+///
+/// # Errors
+/// Where the request is no WebSocket handshake.
+pub fn upgrade(
+    lobby: Lobby,
+    request: &HttpRequest,
+    body: web::Payload,
+    language: Language,
+) -> Result<HttpResponse, actix_web::Error> {
+    let socket = request.conn_data::<Arc<socket2::Socket>>().cloned();
+    let session = WsSession {
+        id: super::next_id(),
+        lobby,
+        language,
+        address: request.peer_addr().map(|peer| peer.ip()),
+        kill: KillSwitch { socket, alive: Arc::new(AtomicU64::new(0)), epoch: Instant::now() },
+        heard: Instant::now(),
+        under_way: 0,
+        filters: HashSet::new(),
+        pieces: BytesMut::new(),
+    };
+    ws::WsResponseBuilder::new(session, request, body).frame_size(FRAME_LIMIT).start()
+}
+
+/// One WebSocket connection.
+///
+/// * Full: the hub, whose frames arrive by `try_send`, stops pushing and waits for room; a client
+///   that reads nothing for some seconds is disconnected (`session_hub`).
+/// * Panic: ends the process. Restart: never; the client reconnects and resumes by cursor.
+pub struct WsSession {
+    id: SessionId,
+    lobby: Lobby,
+    language: Language,
+    address: Option<IpAddr>,
+    kill: KillSwitch,
+    heard: Instant,
+    under_way: usize,
+    filters: HashSet<String>,
+    pieces: BytesMut,
+}
+
+impl WsSession {
+    const CALLER: Caller = Caller { principal: Principal::Local, channel: Channel::WebSocket };
+
+    fn heard(&mut self) {
+        self.heard = Instant::now();
+        self.kill.touch();
+    }
+
+    fn request(&mut self, text: &[u8], ctx: &mut ws::WebsocketContext<Self>) {
+        let request: Request = match serde_json::from_slice(text) {
+            Ok(request) => request,
+            Err(error) => {
+                let problem = Problem::of(ProblemKind::MalformedFrame).because(error.to_string());
+                return self.answer(None, "unknown", Err(problem.into()), ctx);
+            }
+        };
+        let action = Action::parse(&request.accion);
+        let name = action.map_or("unknown", Action::name);
+        let immediate = match action {
+            None => Some(Err(ProblemKind::UnknownAction.into())),
+            Some(_) if self.under_way >= REQUESTS => Some(Err(ProblemKind::Overloaded.into())),
+            Some(action) => match action.check(&request) {
+                Err(problem) => Some(Err(problem.into())),
+                Ok(()) => match action {
+                    Action::Ping => Some(empty()),
+                    Action::Subscribe => Some(self.subscribe(&request, ctx)),
+                    Action::Unsubscribe => Some(self.unsubscribe(&request, ctx)),
+                    _ => None,
+                },
+            },
+        };
+        match (immediate, action) {
+            (Some(answer), _) => self.answer(request.id.as_deref(), name, answer, ctx),
+            (None, Some(action)) => self.ask_desk(action, request, ctx),
+            (None, None) => {}
+        }
+    }
+
+    /// Asks the desk; the answer is sent when it is there, whatever else happens meanwhile.
+    fn ask_desk(
+        &mut self,
+        action: Action,
+        request: Request,
+        ctx: &mut ws::WebsocketContext<Self>,
+    ) {
+        self.under_way += 1;
+        let desk = self.lobby.desk.clone();
+        let asked = async move {
+            let answer = at_desk(&desk, action, &request).await;
+            (request.id, answer)
+        };
+        ctx.spawn(asked.into_actor(self).map(move |(id, answer), session, ctx| {
+            session.under_way -= 1;
+            session.answer(id.as_deref(), action.name(), answer, ctx);
+        }));
+    }
+
+    fn answer(
+        &self,
+        id: Option<&RawValue>,
+        action: &str,
+        answer: Answer,
+        ctx: &mut ws::WebsocketContext<Self>,
+    ) {
+        let (frame, result) = match answer {
+            Ok(reply) => (frames::answer(id, &reply.body, reply.replayed), "ok"),
+            Err(Failure { problem, replayed }) => {
+                self.lobby.desk.count_problem(&problem);
+                (frames::failure(id, &problem, self.language, replayed), problem.kind.code())
+            }
+        };
+        self.lobby.instruments.frames.with_label_values(&[action, result]).inc();
+        send(ctx, frame);
+    }
+
+    fn subscribe(&mut self, request: &Request, ctx: &mut ws::WebsocketContext<Self>) -> Answer {
+        let filters = self.filters_of(request)?;
+        let from = request
+            .desde
+            .as_deref()
+            .map(str::parse::<Position>)
+            .transpose()
+            .map_err(|_| Problem::of(ProblemKind::InvalidParameter).because("desde: not a cursor"))?;
+        let fresh = filters.iter().filter(|filter| !self.filters.contains(*filter)).count();
+        if self.filters.len() + fresh > FILTERS {
+            let reason = "temas: more than 256 filters in one session";
+            return Err(Problem::of(ProblemKind::InvalidParameter).because(reason).into());
+        }
+        self.filters.extend(filters.iter().cloned());
+        self.tell_hub(Subscribe { id: self.id, filters, from }, ctx);
+        empty()
+    }
+
+    fn unsubscribe(&mut self, request: &Request, ctx: &mut ws::WebsocketContext<Self>) -> Answer {
+        let filters = self.filters_of(request)?;
+        for filter in &filters {
+            self.filters.remove(filter);
+        }
+        self.tell_hub(Unsubscribe { id: self.id, filters }, ctx);
+        empty()
+    }
+
+    fn filters_of(&self, request: &Request) -> Result<Vec<String>, Problem> {
+        let filters = request.temas.clone().unwrap_or_default();
+        for filter in &filters {
+            self.lobby.desk.may_subscribe(Self::CALLER, filter)?;
+        }
+        Ok(filters)
+    }
+
+    /// Tells the hub in order, before the next frame is read.
+    fn tell_hub<M>(&self, message: M, ctx: &mut ws::WebsocketContext<Self>)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        SessionHub: Handler<M>,
+    {
+        let told = self.lobby.hub.send(message);
+        ctx.wait(told.into_actor(self).map(|told, _, ctx| {
+            if told.is_err() {
+                close(ctx, ws::CloseCode::Away, "cerrando");
+            }
+        }));
+    }
+
+    fn beat(&mut self, ctx: &mut ws::WebsocketContext<Self>) {
+        // To be polled at all is a sign of life: a client that reads nothing freezes this actor.
+        self.kill.touch();
+        if self.heard.elapsed() > SILENCE {
+            self.lobby.instruments.sessions_ended.with_label_values(&["silent"]).inc();
+            close(ctx, ws::CloseCode::Policy, "sin respuesta al ping");
+            return;
+        }
+        ctx.ping(b"");
+    }
+
+    fn piece(&mut self, item: ws::Item, ctx: &mut ws::WebsocketContext<Self>) {
+        let (data, last) = match item {
+            ws::Item::FirstText(data) => {
+                self.pieces.clear();
+                (data, false)
+            }
+            ws::Item::Continue(data) => (data, false),
+            ws::Item::Last(data) => (data, true),
+            ws::Item::FirstBinary(_) => {
+                return close(ctx, ws::CloseCode::Unsupported, "solo texto");
+            }
+        };
+        if self.pieces.len() + data.len() > FRAME_LIMIT {
+            return close(ctx, ws::CloseCode::Size, "mensaje de más de 16 KiB");
+        }
+        self.pieces.extend_from_slice(&data);
+        if last {
+            let whole = self.pieces.split();
+            self.request(&whole, ctx);
+        }
+    }
+}
+
+/// What a client can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    OpenAccount,
+    Deposit,
+    Withdraw,
+    Transfer,
+    Balance,
+    Movements,
+    Statistics,
+    Subscribe,
+    Unsubscribe,
+    Ping,
+}
+
+impl Action {
+    const ALL: [Self; 10] = [
+        Self::OpenAccount,
+        Self::Deposit,
+        Self::Withdraw,
+        Self::Transfer,
+        Self::Balance,
+        Self::Movements,
+        Self::Statistics,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::Ping,
+    ];
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::OpenAccount => "abrir_cuenta",
+            Self::Deposit => "depositar",
+            Self::Withdraw => "retirar",
+            Self::Transfer => "transferir",
+            Self::Balance => "saldo",
+            Self::Movements => "movimientos",
+            Self::Statistics => "estadisticas",
+            Self::Subscribe => "suscribir",
+            Self::Unsubscribe => "desuscribir",
+            Self::Ping => "ping",
+        }
+    }
+
+    /// The fields that it needs, and those that it takes besides.
+    const fn fields(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::OpenAccount => (&["cedula", "nombres", "apellidos"], &["clave"]),
+            Self::Deposit | Self::Withdraw => {
+                (&["cedula", "monto"], &["clave", "sede", "fecha_valor"])
+            }
+            Self::Transfer => (
+                &["cedula_origen", "cedula_destino", "monto"],
+                &["clave", "sede", "fecha_valor"],
+            ),
+            Self::Balance => (&["cedula"], &[]),
+            Self::Movements => (&["cedula"], &["limite", "cursor"]),
+            Self::Statistics | Self::Ping => (&[], &[]),
+            Self::Subscribe => (&["temas"], &["desde"]),
+            Self::Unsubscribe => (&["temas"], &[]),
+        }
+    }
+
+    /// Whether `request` has what it needs and nothing that does not belong.
+    fn check(self, request: &Request) -> Result<(), Problem> {
+        let (needed, optional) = self.fields();
+        let present = request.present();
+        if let Some(missing) = needed.iter().find(|field| !present.contains(field)) {
+            let reason = format!("{missing} is missing");
+            return Err(Problem::of(ProblemKind::MalformedFrame).because(reason));
+        }
+        let belongs = |field: &&str| needed.contains(field) || optional.contains(field);
+        if let Some(foreign) = present.iter().find(|field| !belongs(field)) {
+            let reason = format!("{foreign} does not belong to {}", self.name());
+            return Err(Problem::of(ProblemKind::MalformedFrame).because(reason));
+        }
+        Ok(())
+    }
+}
+
+async fn at_desk(desk: &Desk, action: Action, request: &Request) -> Answer {
+    let caller = WsSession::CALLER;
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let key = request.clave.as_deref();
+    let amount = || request.monto.clone().ok_or(ProblemKind::InvalidAmount);
+    match action {
+        Action::OpenAccount => {
+            let body = OpenAccountBody {
+                cedula: text(&request.cedula),
+                nombres: text(&request.nombres),
+                apellidos: text(&request.apellidos),
+            };
+            desk.open_account(caller, &body, key).await
+        }
+        Action::Deposit | Action::Withdraw => {
+            let direction =
+                if action == Action::Deposit { Direction::In } else { Direction::Out };
+            let body = MovementBody {
+                monto: amount()?,
+                sede: request.sede.clone(),
+                fecha_valor: request.fecha_valor.clone(),
+            };
+            desk.move_money(caller, direction, &text(&request.cedula), &body, key).await
+        }
+        Action::Transfer => {
+            let body = TransferBody {
+                cedula_origen: text(&request.cedula_origen),
+                cedula_destino: text(&request.cedula_destino),
+                monto: amount()?,
+                sede: request.sede.clone(),
+                fecha_valor: request.fecha_valor.clone(),
+            };
+            desk.transfer(caller, &body, key).await
+        }
+        Action::Balance => desk.account(caller, &text(&request.cedula)).await,
+        Action::Movements => {
+            let cursor = request.cursor.as_deref();
+            desk.movements(caller, &text(&request.cedula), request.limite, cursor).await
+        }
+        Action::Statistics => desk.statistics(caller).await,
+        // Answered by the session itself, before the desk is asked.
+        Action::Subscribe | Action::Unsubscribe | Action::Ping => empty(),
+    }
+}
+
+fn empty() -> Answer {
+    Ok(Reply { body: Bytes::from_static(b"{}"), replayed: false })
+}
+
+fn send(ctx: &mut ws::WebsocketContext<WsSession>, frame: Bytes) {
+    match ByteString::try_from(frame) {
+        Ok(text) => ctx.text(text),
+        Err(_) => log::error!("a frame was not UTF-8; it was not sent"),
+    }
+}
+
+fn close(ctx: &mut ws::WebsocketContext<WsSession>, code: ws::CloseCode, why: &str) {
+    ctx.close(Some(ws::CloseReason { code, description: Some(why.to_owned()) }));
+    ctx.stop();
+}
+
+impl Actor for WsSession {
+    type Context = ws::WebsocketContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(HEARTBEAT, Self::beat);
+        let joined = Connect {
+            id: self.id,
+            address: self.address,
+            frames: ctx.address().recipient(),
+            kill: self.kill.clone(),
+        };
+        self.tell_hub(joined, ctx);
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        let hub = self.lobby.hub.clone();
+        let id = self.id;
+        // Nobody waits for it: a task sees to it that the hub hears of it even when it is busy.
+        actix::spawn(async move {
+            let _ = hub.send(Disconnect(id)).await;
+        });
+    }
+}
+
+impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for WsSession {
+    fn handle(
+        &mut self,
+        message: Result<ws::Message, ws::ProtocolError>,
+        ctx: &mut Self::Context,
+    ) {
+        self.heard();
+        match message {
+            Ok(ws::Message::Text(text)) => self.request(text.as_bytes(), ctx),
+            Ok(ws::Message::Ping(data)) => ctx.pong(&data),
+            Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
+            Ok(ws::Message::Continuation(item)) => self.piece(item, ctx),
+            Ok(ws::Message::Binary(_)) => close(ctx, ws::CloseCode::Unsupported, "solo texto"),
+            Ok(ws::Message::Close(reason)) => {
+                ctx.close(reason);
+                ctx.stop();
+            }
+            Err(ws::ProtocolError::Overflow) => {
+                close(ctx, ws::CloseCode::Size, "mensaje de más de 16 KiB");
+            }
+            Err(error) => {
+                log::debug!("session {} breaks the protocol: {error}", self.id);
+                close(ctx, ws::CloseCode::Protocol, "protocolo");
+            }
+        }
+    }
+}
+
+impl Handler<Deliver> for WsSession {
+    type Result = ();
+
+    fn handle(&mut self, message: Deliver, ctx: &mut Self::Context) {
+        match message {
+            Deliver::Frame(frame) => send(ctx, frame),
+            Deliver::Close(reason) => close(ctx, ws::CloseCode::Again, reason),
+        }
+    }
+}

@@ -1,0 +1,629 @@
+//! Who subscribes to what, and how committed events reach them.
+//!
+//! A session is either *live*, and each event is pushed to it as it is committed, or *catching
+//! up*, and a task of its own reads the journal for it, waiting for room before each frame. Every
+//! subscription starts with catching up (from the cursor it names, or from now); a live session
+//! whose queue is full falls back to it. So one mechanism serves replay, retained balances and
+//! slow readers, and order holds in all of them. Who takes no frame for [`PATIENCE`] is evicted.
+
+use crate::domain::{Fact, Position};
+use crate::instruments::Instruments;
+use crate::storage::{self, Feed, Head, Notice, queries};
+use crate::wire::events::{self, Event};
+use crate::wire::{frames, topics};
+use actix::prelude::*;
+use bytes::Bytes;
+use rumqttc::mqttbytes::{has_wildcards, matches};
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a session may take no frame while frames wait for it.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long an evicted session has to hear why, and to leave by itself.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long a session that no longer shows life is left alone; its own heartbeat comes first.
+const LIFELESS: Duration = Duration::from_secs(60);
+
+/// How often lifeless sessions are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Messages that wait for the hub.
+const MAILBOX: usize = 1_024;
+
+/// Entries taken from the journal at once.
+const BATCH: usize = 256;
+
+/// Names a session.
+pub type SessionId = u64;
+
+/// Something for a session's client. It waits in the session's own bounded mailbox.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub enum Deliver {
+    /// A frame.
+    Frame(Bytes),
+    /// The end, and why.
+    Close(&'static str),
+}
+
+/// Ends a session from outside, even one whose client has stopped reading.
+#[derive(Debug, Clone)]
+pub struct KillSwitch {
+    /// The connection, to be shut down under the session's feet. `None` where it is not known.
+    pub socket: Option<Arc<socket2::Socket>>,
+    /// When the session last showed life, in milliseconds of `epoch`.
+    pub alive: Arc<AtomicU64>,
+    /// What `alive` counts from.
+    pub epoch: Instant,
+}
+
+impl KillSwitch {
+    /// The session shows life.
+    pub fn touch(&self) {
+        let millis = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.alive.store(millis, Ordering::Relaxed);
+    }
+
+    fn silent_for(&self) -> Duration {
+        let alive = Duration::from_millis(self.alive.load(Ordering::Relaxed));
+        self.epoch.elapsed().saturating_sub(alive)
+    }
+
+    fn pull(&self) {
+        if let Some(socket) = &self.socket {
+            // It may be closed already; then there is nothing left to end.
+            let _ = socket.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+/// A session has begun.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Connect {
+    /// Its name.
+    pub id: SessionId,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
+    /// Where its frames go.
+    pub frames: Recipient<Deliver>,
+    /// How to end it.
+    pub kill: KillSwitch,
+}
+
+/// A session has ended.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Disconnect(pub SessionId);
+
+/// A session wants events.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Subscribe {
+    /// Which session.
+    pub id: SessionId,
+    /// Valid MQTT filters that its principal may see.
+    pub filters: Vec<String>,
+    /// From where events are replayed; from now where there is none.
+    pub from: Option<Position>,
+}
+
+/// A session has had enough of some filters.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Unsubscribe {
+    /// Which session.
+    pub id: SessionId,
+    /// Filters as they were subscribed.
+    pub filters: Vec<String>,
+}
+
+/// An event that is not in the journal, for those who are live. May be dropped.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Announce(pub Arc<Event>);
+
+/// The house closes: every session is told to leave.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CloseAll;
+
+/// Asks how many sessions there are.
+#[derive(Debug, Message)]
+#[rtype(result = "SessionCount")]
+pub struct CountSessions;
+
+/// How many sessions there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, MessageResponse)]
+pub struct SessionCount {
+    /// Open sessions.
+    pub clients: u64,
+    /// Their distinct addresses.
+    pub addresses: u64,
+}
+
+#[derive(Clone)]
+struct Filter {
+    pattern: String,
+    /// Events up to here have been delivered under this filter, or are not wanted.
+    delivered_to: i64,
+}
+
+/// What a session wants, and how far it has had it.
+#[derive(Clone, Default)]
+struct Filters(Vec<Filter>);
+
+impl Filters {
+    /// Whether the event at `seq` is wanted and has not been delivered.
+    fn want(&self, topic: &str, seq: i64) -> bool {
+        let mut wanted = false;
+        for filter in self.0.iter().filter(|filter| matches(topic, &filter.pattern)) {
+            if filter.delivered_to >= seq {
+                return false;
+            }
+            wanted = true;
+        }
+        wanted
+    }
+
+    fn delivered(&mut self, seq: i64) {
+        for filter in &mut self.0 {
+            filter.delivered_to = filter.delivered_to.max(seq);
+        }
+    }
+
+    fn add(&mut self, pattern: &str, from: i64) {
+        self.0.retain(|filter| filter.pattern != pattern);
+        self.0.push(Filter { pattern: pattern.to_owned(), delivered_to: from });
+    }
+
+    /// Where the filter that is furthest behind stands.
+    fn behind(&self) -> Option<i64> {
+        self.0.iter().map(|filter| filter.delivered_to).min()
+    }
+
+    fn have_wildcards(&self) -> bool {
+        self.0.iter().any(|filter| has_wildcards(&filter.pattern))
+    }
+}
+
+/// Where a task starts that brings a session up to date.
+struct Start {
+    /// The position to replay from.
+    from: i64,
+    /// Topics whose retained message comes first, as of `retained_at`.
+    retained: Vec<String>,
+    retained_at: i64,
+}
+
+struct Session {
+    address: Option<IpAddr>,
+    frames: Recipient<Deliver>,
+    kill: KillSwitch,
+    filters: Filters,
+    live: bool,
+    /// Distinguishes a task that catches up from one that a newer subscription has replaced.
+    task: u64,
+}
+
+/// Distributes committed events to sessions.
+///
+/// * Full: it follows the feed at its own pace, so news cannot overflow it; sessions that join
+///   wait their turn.
+/// * Panic: ends the process. Restart: sessions are gone with the process and resubscribe.
+pub struct SessionHub {
+    feed: Feed,
+    instruments: Instruments,
+    /// All entries up to here have been distributed to live sessions.
+    position: i64,
+    sessions: HashMap<SessionId, Session>,
+    exact: HashMap<String, HashSet<SessionId>>,
+    wild: HashSet<SessionId>,
+    /// The latest retained events that are not in the journal.
+    retained: HashMap<String, Arc<Event>>,
+    tasks: u64,
+}
+
+impl SessionHub {
+    /// A hub that follows `feed` from its head.
+    #[must_use]
+    pub fn new(feed: Feed, instruments: Instruments) -> Self {
+        let position = feed.head().seq;
+        Self {
+            feed,
+            instruments,
+            position,
+            sessions: HashMap::new(),
+            exact: HashMap::new(),
+            wild: HashSet::new(),
+            retained: HashMap::new(),
+            tasks: 0,
+        }
+    }
+
+    /// Distributes what is new, from the ring where possible.
+    fn follow(&mut self, ctx: &mut Context<Self>) {
+        if self.sessions.values().all(|session| session.filters.0.is_empty()) {
+            self.position = self.feed.head().seq;
+            return;
+        }
+        loop {
+            match self.feed.recent_after(self.position, BATCH) {
+                Some(notices) if notices.is_empty() => return,
+                Some(notices) => self.distribute(&notices, ctx),
+                None => return self.follow_journal(ctx),
+            }
+        }
+    }
+
+    /// The ring does not reach back: reads the journal, then follows on.
+    fn follow_journal(&mut self, ctx: &mut Context<Self>) {
+        let feed = self.feed.clone();
+        let position = self.position;
+        let read = async move { feed.read_after(position, BATCH).await };
+        ctx.wait(read.into_actor(self).map(|notices, hub, ctx| match notices {
+            Ok(notices) => {
+                hub.distribute(&notices, ctx);
+                hub.follow(ctx);
+            }
+            // The next news tries again; nothing is skipped meanwhile.
+            Err(error) => log::warn!("sessions wait, the journal cannot be read: {error}"),
+        }));
+    }
+
+    fn distribute(&mut self, notices: &[Arc<Notice>], ctx: &mut Context<Self>) {
+        for notice in notices {
+            let position = notice.entry.position;
+            for event in notice.events() {
+                self.push(event, position, ctx);
+            }
+            self.position = position.seq;
+        }
+        for session in self.sessions.values_mut().filter(|session| session.live) {
+            session.filters.delivered(self.position);
+        }
+    }
+
+    /// Pushes one event to the live sessions that want it.
+    fn push(&mut self, event: &Event, position: Position, ctx: &mut Context<Self>) {
+        let mut frame = None;
+        let mut full = Vec::new();
+        for id in self.candidates(&event.topic) {
+            let Some(session) = self.sessions.get(&id) else { continue };
+            if !session.live || !session.filters.want(&event.topic, position.seq) {
+                continue;
+            }
+            let frame = frame.get_or_insert_with(|| frames::event(event, Some(position), false));
+            if session.frames.try_send(Deliver::Frame(frame.clone())).is_err() {
+                full.push(id);
+            }
+        }
+        for id in full {
+            // An earlier event of this very entry may be delivered twice; nothing is lost.
+            let from = position.seq - 1;
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.filters.delivered(from);
+            }
+            self.catch_up(id, Start { from, retained: Vec::new(), retained_at: from }, ctx);
+        }
+    }
+
+    fn candidates(&self, topic: &str) -> Vec<SessionId> {
+        let exact = self.exact.get(topic).into_iter().flatten();
+        let wild = self.wild.iter().filter(|id| {
+            !self.exact.get(topic).is_some_and(|exact| exact.contains(id))
+        });
+        exact.chain(wild).copied().collect()
+    }
+
+    /// Starts a task that brings a session from where it is to now.
+    fn catch_up(&mut self, id: SessionId, start: Start, ctx: &mut Context<Self>) {
+        self.tasks += 1;
+        let task = self.tasks;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.live = false;
+        session.task = task;
+        let announced: Vec<_> =
+            start.retained.iter().filter_map(|topic| self.retained.get(topic).cloned()).collect();
+        let frames = session.frames.clone();
+        let feed = self.feed.clone();
+        let prelude = async move {
+            for event in announced {
+                hand_over(&frames, frames::event(&event, None, true)).await?;
+            }
+            for topic in start.retained {
+                if let Some(frame) = retained_balance(&feed, &topic, start.retained_at).await? {
+                    hand_over(&frames, frame).await?;
+                }
+            }
+            Ok(start.from)
+        };
+        let step = prelude.into_actor(self);
+        ctx.spawn(step.map(move |reached, hub, ctx| hub.caught_up(id, task, reached, ctx)));
+    }
+
+    /// A task has brought a session to `reached`: it goes live, or goes on.
+    fn caught_up(
+        &mut self,
+        id: SessionId,
+        task: u64,
+        reached: Result<i64, Eviction>,
+        ctx: &mut Context<Self>,
+    ) {
+        let position = self.position;
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.task == task)
+        else {
+            return;
+        };
+        let reached = match reached {
+            Ok(reached) => reached,
+            Err(eviction) => return self.evict(id, eviction.reason()),
+        };
+        session.filters.delivered(reached);
+        if reached >= position {
+            session.live = true;
+            return;
+        }
+        let (feed, frames) = (self.feed.clone(), session.frames.clone());
+        let step = replay(feed, frames, session.filters.clone(), reached).into_actor(self);
+        ctx.spawn(step.map(move |reached, hub, ctx| hub.caught_up(id, task, reached, ctx)));
+    }
+
+    fn evict(&mut self, id: SessionId, reason: &'static str) {
+        if let Some(session) = self.forget(id) {
+            log::warn!("session {id} is evicted: {reason}");
+            self.instruments.sessions_ended.with_label_values(&[reason]).inc();
+            actix::spawn(end(session, reason));
+        }
+    }
+
+    fn forget(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        for filter in &session.filters.0 {
+            self.unindex(id, &filter.pattern);
+        }
+        self.wild.remove(&id);
+        Some(session)
+    }
+
+    fn unindex(&mut self, id: SessionId, pattern: &str) {
+        if let Some(ids) = self.exact.get_mut(pattern) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.exact.remove(pattern);
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        let lifeless: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.kill.silent_for() > LIFELESS)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lifeless {
+            self.evict(id, "lifeless");
+        }
+    }
+}
+
+/// Why a task gave up on a session.
+enum Eviction {
+    SlowReader,
+    Gone,
+    Journal,
+}
+
+impl Eviction {
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::SlowReader => "slow_reader",
+            Self::Gone => "gone",
+            Self::Journal => "journal_unreadable",
+        }
+    }
+}
+
+/// Ends a session: with a reason if it still listens, by its socket if not.
+async fn end(session: Session, reason: &'static str) {
+    let _ = tokio::time::timeout(FAREWELL, session.frames.send(Deliver::Close(reason))).await;
+    tokio::time::sleep(FAREWELL).await;
+    session.kill.pull();
+}
+
+/// Waits for room and hands a frame over.
+async fn hand_over(frames: &Recipient<Deliver>, frame: Bytes) -> Result<(), Eviction> {
+    match tokio::time::timeout(PATIENCE, frames.send(Deliver::Frame(frame))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Eviction::Gone),
+        Err(_) => Err(Eviction::SlowReader),
+    }
+}
+
+/// Delivers what `filters` want of one batch after `from`; returns how far it came.
+async fn replay(
+    feed: Feed,
+    frames: Recipient<Deliver>,
+    filters: Filters,
+    from: i64,
+) -> Result<i64, Eviction> {
+    let notices = feed.read_after(from, BATCH).await.map_err(|error| {
+        log::warn!("a session cannot catch up: {error}");
+        Eviction::Journal
+    })?;
+    let mut reached = from;
+    for notice in notices {
+        let position = notice.entry.position;
+        for event in notice.events() {
+            if filters.want(&event.topic, position.seq) {
+                hand_over(&frames, frames::event(event, Some(position), false)).await?;
+            }
+        }
+        reached = position.seq;
+    }
+    Ok(reached)
+}
+
+/// The frame of what a broker would have retained on `topic` at the position `at`.
+async fn retained_balance(
+    feed: &Feed,
+    topic: &str,
+    at: i64,
+) -> Result<Option<Bytes>, Eviction> {
+    let Some(account) = topics::account_of(topic) else {
+        return Ok(None);
+    };
+    let entry = storage::read(feed.readers(), move |connection| {
+        match queries::find_account(connection, &account)? {
+            Some(found) => queries::posting_until(connection, found.last_seq, at),
+            None => Ok(None),
+        }
+    })
+    .await
+    .map_err(|_| Eviction::Journal)?;
+    Ok(entry.and_then(|entry| match &entry.fact {
+        Fact::Posted(movement) => {
+            let event = events::balance_event(&entry, movement);
+            Some(frames::event(&event, Some(entry.position), true))
+        }
+        Fact::AccountOpened { .. } | Fact::Refused { .. } => None,
+    }))
+}
+
+impl Actor for SessionHub {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.add_stream(super::news(self.feed.news()));
+        ctx.run_interval(SWEEP, |hub, _| hub.sweep());
+    }
+}
+
+impl StreamHandler<Head> for SessionHub {
+    fn handle(&mut self, _: Head, ctx: &mut Self::Context) {
+        self.follow(ctx);
+    }
+
+    /// The writer is closed: sessions are about to be closed too, by the application.
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl Handler<Connect> for SessionHub {
+    type Result = ();
+
+    fn handle(&mut self, joined: Connect, _: &mut Self::Context) {
+        joined.kill.touch();
+        let session = Session {
+            address: joined.address,
+            frames: joined.frames,
+            kill: joined.kill,
+            filters: Filters::default(),
+            live: true,
+            task: 0,
+        };
+        self.sessions.insert(joined.id, session);
+    }
+}
+
+impl Handler<Disconnect> for SessionHub {
+    type Result = ();
+
+    fn handle(&mut self, Disconnect(id): Disconnect, _: &mut Self::Context) {
+        if self.forget(id).is_some() {
+            self.instruments.sessions_ended.with_label_values(&["closed"]).inc();
+        }
+    }
+}
+
+impl Handler<Subscribe> for SessionHub {
+    type Result = ();
+
+    fn handle(&mut self, asked: Subscribe, ctx: &mut Self::Context) {
+        self.follow(ctx);
+        let now = self.position;
+        let from = asked.from.map_or(now, |position| position.seq.min(now));
+        let Some(session) = self.sessions.get_mut(&asked.id) else { return };
+        if session.live {
+            session.filters.delivered(now);
+        }
+        for pattern in &asked.filters {
+            session.filters.add(pattern, from);
+            if has_wildcards(pattern) {
+                self.wild.insert(asked.id);
+            } else {
+                self.exact.entry(pattern.clone()).or_default().insert(asked.id);
+            }
+        }
+        // Whoever is behind already goes on from there; the rest starts where it was asked for.
+        let from = session.filters.behind().unwrap_or(now);
+        let retained = match asked.from {
+            None => asked.filters.into_iter().filter(|filter| !has_wildcards(filter)).collect(),
+            Some(_) => Vec::new(),
+        };
+        self.catch_up(asked.id, Start { from, retained, retained_at: now }, ctx);
+    }
+}
+
+impl Handler<Unsubscribe> for SessionHub {
+    type Result = ();
+
+    fn handle(&mut self, asked: Unsubscribe, _: &mut Self::Context) {
+        let Some(session) = self.sessions.get_mut(&asked.id) else { return };
+        session.filters.0.retain(|filter| !asked.filters.contains(&filter.pattern));
+        if !session.filters.have_wildcards() {
+            self.wild.remove(&asked.id);
+        }
+        for pattern in &asked.filters {
+            self.unindex(asked.id, pattern);
+        }
+    }
+}
+
+impl Handler<Announce> for SessionHub {
+    type Result = ();
+
+    fn handle(&mut self, Announce(event): Announce, _: &mut Self::Context) {
+        if event.retain {
+            self.retained.insert(event.topic.clone(), Arc::clone(&event));
+        }
+        let mut frame = None;
+        for id in self.candidates(&event.topic) {
+            let Some(session) = self.sessions.get(&id) else { continue };
+            if session.live && session.filters.0.iter().any(|f| matches(&event.topic, &f.pattern)) {
+                let frame = frame.get_or_insert_with(|| frames::event(&event, None, false));
+                let _ = session.frames.try_send(Deliver::Frame(frame.clone()));
+            }
+        }
+    }
+}
+
+impl Handler<CloseAll> for SessionHub {
+    type Result = ();
+
+    fn handle(&mut self, _: CloseAll, _: &mut Self::Context) {
+        let all: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in all {
+            self.evict(id, "closing");
+        }
+    }
+}
+
+impl Handler<CountSessions> for SessionHub {
+    type Result = SessionCount;
+
+    fn handle(&mut self, _: CountSessions, _: &mut Self::Context) -> SessionCount {
+        let addresses: HashSet<_> =
+            self.sessions.values().filter_map(|session| session.address).collect();
+        SessionCount {
+            clients: self.sessions.len() as u64,
+            addresses: addresses.len() as u64,
+        }
+    }
+}

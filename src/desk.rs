@@ -1,0 +1,383 @@
+//! The desk: where every edge hands in what its clients ask, and gets back what to answer.
+//!
+//! REST, WebSocket (and later TCP) turn bytes into the calls below; here they are parsed into
+//! domain types, authorised, sent to the actors, and the results turned into one set of answers.
+
+use crate::actors::account::{AccountActor, FindAccount, ListMovements, PlaceOrder, ReadError};
+use crate::actors::statistics::{StatisticsActor, TakeStatistics};
+use crate::domain::{
+    AccountId, Action, CedulaCheck, Channel, Command, Decision, Entry, Fact, IdempotencyKey, Money,
+    Order, Outcome, Principal, Refusal, Resource, authorize,
+};
+use crate::instruments::Instruments;
+use crate::storage::WriteError;
+use crate::wire::events::{self, json};
+use crate::wire::numbers::Decimal;
+use crate::wire::requests::{self, MovementBody, OpenAccountBody, TransferBody};
+use crate::wire::resources::{AccountResource, MovementResource, Page};
+use crate::wire::{Problem, ProblemKind};
+use actix::Addr;
+use bytes::Bytes;
+use std::future::Future;
+use std::time::Duration;
+
+/// How long anybody waits for an actor or a commit before being told to ask again under the same
+/// key. A commit takes milliseconds; ten seconds of silence mean that something is stuck.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Movements on a page where none is asked for, and at most.
+const PAGE: u32 = 50;
+const PAGE_MAX: u32 = 200;
+
+/// A good answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// JSON.
+    pub body: Bytes,
+    /// Whether it was decided earlier, under the same key.
+    pub replayed: bool,
+}
+
+/// A bad answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What is wrong.
+    pub problem: Problem,
+    /// Whether it was decided earlier, under the same key.
+    pub replayed: bool,
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self { problem, replayed: false }
+    }
+}
+
+impl From<ProblemKind> for Failure {
+    fn from(kind: ProblemKind) -> Self {
+        Problem::of(kind).into()
+    }
+}
+
+/// What an edge answers.
+pub type Answer = Result<Reply, Failure>;
+
+/// Who asks, through which edge.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// Who.
+    pub principal: Principal,
+    /// Through which edge.
+    pub channel: Channel,
+}
+
+/// Deposit or withdrawal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Pay in.
+    In,
+    /// Pay out.
+    Out,
+}
+
+/// The desk; clones share the actors behind it.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    accounts: Addr<AccountActor>,
+    statistics: Addr<StatisticsActor>,
+    cedula_check: CedulaCheck,
+    instruments: Instruments,
+}
+
+impl Desk {
+    /// A desk in front of the actors.
+    #[must_use]
+    pub const fn new(
+        accounts: Addr<AccountActor>,
+        statistics: Addr<StatisticsActor>,
+        cedula_check: CedulaCheck,
+        instruments: Instruments,
+    ) -> Self {
+        Self { accounts, statistics, cedula_check, instruments }
+    }
+
+    /// Opens an account. A key is welcome but not demanded: an account cannot be opened twice.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn open_account(
+        &self,
+        caller: Caller,
+        body: &OpenAccountBody,
+        key: Option<&str>,
+    ) -> Answer {
+        let account = requests::account_id(&body.cedula)?;
+        account.check(self.cedula_check).map_err(|e| {
+            Problem::of(ProblemKind::InvalidAccountId).because(e.to_string())
+        })?;
+        let given_names = requests::person_name("nombres", &body.nombres)?;
+        let surnames = requests::person_name("apellidos", &body.apellidos)?;
+        let resource = AccountResource {
+            cedula: account.to_string(),
+            nombres: given_names.as_str().to_owned(),
+            apellidos: surnames.as_str().to_owned(),
+            saldo: Decimal(Money::ZERO),
+            version: 0,
+        };
+        allow(caller, Action::OpenAccount, Resource::Account(&account))?;
+        let order = Order {
+            command: Command::Open { account, given_names, surnames },
+            principal: caller.principal,
+            channel: caller.channel,
+            site: None,
+            value_date: None,
+            key: key.map(parse_key).transpose()?,
+        };
+        // Under a key the command is the same, so the account it opened had these very names.
+        self.place(order, |_| Some(json(&resource))).await
+    }
+
+    /// Deposits to or withdraws from an account.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn move_money(
+        &self,
+        caller: Caller,
+        direction: Direction,
+        account: &str,
+        body: &MovementBody,
+        key: Option<&str>,
+    ) -> Answer {
+        let account = requests::account_id(account)?;
+        allow(caller, Action::MoveMoney, Resource::Account(&account))?;
+        let amount = requests::amount(&body.monto)?;
+        let order = Order {
+            command: match direction {
+                Direction::In => Command::Deposit { account, amount },
+                Direction::Out => Command::Withdraw { account, amount },
+            },
+            principal: caller.principal,
+            channel: caller.channel,
+            site: requests::site(body.sede.as_deref())?,
+            value_date: requests::value_date(body.fecha_valor.as_deref())?,
+            key: Some(demand_key(key)?),
+        };
+        self.place(order, |entry| match &entry.fact {
+            Fact::Posted(movement) => Some(json(&events::transaction(entry, movement))),
+            Fact::AccountOpened { .. } | Fact::Refused { .. } => None,
+        })
+        .await
+    }
+
+    /// Transfers between two accounts.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn transfer(&self, caller: Caller, body: &TransferBody, key: Option<&str>) -> Answer {
+        let origin = requests::account_id(&body.cedula_origen)?;
+        let destination = requests::account_id(&body.cedula_destino)?;
+        allow(caller, Action::MoveMoney, Resource::Account(&origin))?;
+        if origin == destination {
+            return Err(ProblemKind::SameAccount.into());
+        }
+        let order = Order {
+            command: Command::Transfer {
+                origin,
+                destination,
+                amount: requests::amount(&body.monto)?,
+            },
+            principal: caller.principal,
+            channel: caller.channel,
+            site: requests::site(body.sede.as_deref())?,
+            value_date: requests::value_date(body.fecha_valor.as_deref())?,
+            key: Some(demand_key(key)?),
+        };
+        self.place(order, |entry| match &entry.fact {
+            Fact::Posted(movement) => events::transfer(entry, movement).map(|body| json(&body)),
+            Fact::AccountOpened { .. } | Fact::Refused { .. } => None,
+        })
+        .await
+    }
+
+    /// Reads an account.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn account(&self, caller: Caller, account: &str) -> Answer {
+        let account = requests::account_id(account)?;
+        allow(caller, Action::ReadAccount, Resource::Account(&account))?;
+        let found = within(self.accounts.send(FindAccount(account))).await?.map_err(unread)?;
+        let view = found.ok_or(ProblemKind::UnknownAccount)?;
+        reply(&AccountResource {
+            cedula: view.id.to_string(),
+            nombres: view.given_names,
+            apellidos: view.surnames,
+            saldo: Decimal(view.balance),
+            version: view.version,
+        })
+    }
+
+    /// Reads a page of an account's movements, newest first.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn movements(
+        &self,
+        caller: Caller,
+        account: &str,
+        limit: Option<u32>,
+        cursor: Option<&str>,
+    ) -> Answer {
+        let account = requests::account_id(account)?;
+        allow(caller, Action::ReadAccount, Resource::Account(&account))?;
+        let limit = limit.unwrap_or(PAGE);
+        if !(1..=PAGE_MAX).contains(&limit) {
+            return Err(invalid_parameter("limite: expected 1 to 200"));
+        }
+        let from = cursor
+            .map(|text| text.parse::<i64>().ok().filter(|seq| *seq > 0))
+            .map(|seq| seq.ok_or_else(|| invalid_parameter("cursor: not one of ours")))
+            .transpose()?;
+        let asked = ListMovements {
+            account: account.clone(),
+            from,
+            limit: usize::try_from(limit).unwrap_or(0),
+        };
+        let history = within(self.accounts.send(asked)).await?.map_err(unread)?;
+        let Some(history) = history else {
+            return Err(match from {
+                Some(_) => self.no_such_page(account).await?,
+                None => ProblemKind::UnknownAccount.into(),
+            });
+        };
+        let datos = history
+            .entries
+            .iter()
+            .filter_map(|(entry, site)| match &entry.fact {
+                Fact::Posted(movement) => Some(MovementResource::new(entry, movement, site.clone())),
+                Fact::AccountOpened { .. } | Fact::Refused { .. } => None,
+            })
+            .collect();
+        reply(&Page { datos, siguiente: history.next.map(|seq| seq.to_string()) })
+    }
+
+    /// Takes statistics, which also publishes them.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn statistics(&self, caller: Caller) -> Answer {
+        allow(caller, Action::ReadStatistics, Resource::Installation)?;
+        let statistics = within(self.statistics.send(TakeStatistics)).await?;
+        reply(&statistics.ok_or(ProblemKind::ShuttingDown)?)
+    }
+
+    /// Whether the caller may see the events under an MQTT filter.
+    ///
+    /// # Errors
+    /// 403, or 422 where it is no filter.
+    pub fn may_subscribe(&self, caller: Caller, filter: &str) -> Result<(), Problem> {
+        let valid = rumqttc::mqttbytes::valid_filter(filter)
+            && filter.len() <= 256
+            && !filter.contains('\0');
+        if !valid {
+            return Err(Problem::of(ProblemKind::InvalidFilter));
+        }
+        match crate::wire::topics::account_of(filter) {
+            Some(account) => allow(caller, Action::ReadAccount, Resource::Account(&account)),
+            None => allow(caller, Action::ReadAccount, Resource::EveryAccount),
+        }
+    }
+
+    /// Counts a problem that an edge is about to answer.
+    pub fn count_problem(&self, problem: &Problem) {
+        self.instruments.problems.with_label_values(&[problem.kind.code()]).inc();
+    }
+
+    async fn place(&self, order: Order, body: impl FnOnce(&Entry) -> Option<Bytes>) -> Answer {
+        let ticket = within(self.accounts.send(PlaceOrder(order))).await?.map_err(unwritten)?;
+        let decision: Decision = within(ticket).await?.map_err(unwritten)?;
+        let replayed = decision.replayed;
+        match decision.outcome {
+            Outcome::Done(entry) => {
+                let body = body(&entry).ok_or(ProblemKind::Internal)?;
+                Ok(Reply { body, replayed })
+            }
+            Outcome::Refused(refusal) => Err(Failure { problem: refused(refusal), replayed }),
+        }
+    }
+
+    /// Tells an unknown account from a cursor that is not one of its own.
+    async fn no_such_page(&self, account: AccountId) -> Result<Failure, Failure> {
+        let found = within(self.accounts.send(FindAccount(account))).await?.map_err(unread)?;
+        Ok(match found {
+            Some(_) => invalid_parameter("cursor: not one of this account"),
+            None => ProblemKind::UnknownAccount.into(),
+        })
+    }
+}
+
+/// Waits for an answer, but not for ever.
+async fn within<T, E>(answer: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
+    match tokio::time::timeout(DEADLINE, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        // The actor or the writer went away with the question: the process is on its way out.
+        Ok(Err(_)) => Err(ProblemKind::ShuttingDown.into()),
+        Err(_) => Err(ProblemKind::StorageUnavailable.into()),
+    }
+}
+
+fn reply(body: &impl serde::Serialize) -> Answer {
+    Ok(Reply { body: json(body), replayed: false })
+}
+
+fn allow(caller: Caller, action: Action, resource: Resource<'_>) -> Result<(), Problem> {
+    authorize(caller.principal, action, resource).map_err(|_| ProblemKind::Forbidden.into())
+}
+
+fn parse_key(text: &str) -> Result<IdempotencyKey, Problem> {
+    IdempotencyKey::parse(text)
+        .map_err(|e| Problem::of(ProblemKind::InvalidKey).because(e.to_string()))
+}
+
+fn demand_key(key: Option<&str>) -> Result<IdempotencyKey, Problem> {
+    parse_key(key.ok_or(ProblemKind::MissingKey)?)
+}
+
+fn invalid_parameter(reason: &'static str) -> Failure {
+    Problem::of(ProblemKind::InvalidParameter).because(reason).into()
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::InsufficientBalance { balance } => {
+            Problem::of(ProblemKind::InsufficientBalance).with_balance(balance)
+        }
+        Refusal::BalanceLimit => ProblemKind::BalanceLimit.into(),
+        Refusal::UnknownAccount => ProblemKind::UnknownAccount.into(),
+        Refusal::UnknownDestination => ProblemKind::UnknownDestination.into(),
+        Refusal::AccountExists => ProblemKind::AccountExists.into(),
+    }
+}
+
+fn unwritten(error: WriteError) -> Failure {
+    match error {
+        WriteError::Overloaded => ProblemKind::Overloaded,
+        WriteError::Unavailable => ProblemKind::StorageUnavailable,
+        WriteError::ShuttingDown => ProblemKind::ShuttingDown,
+        WriteError::KeyReused => ProblemKind::KeyReused,
+        WriteError::UnknownSite => ProblemKind::UnknownSite,
+        WriteError::SameAccount => ProblemKind::SameAccount,
+    }
+    .into()
+}
+
+fn unread(error: ReadError) -> Failure {
+    match error {
+        ReadError::Overloaded => ProblemKind::Overloaded.into(),
+        ReadError::Storage(error) => {
+            log::error!("a read failed: {error}");
+            ProblemKind::StorageUnavailable.into()
+        }
+    }
+}

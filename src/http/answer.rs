@@ -1,0 +1,86 @@
+//! From the desk's answers to HTTP, in one place.
+
+use crate::desk::{Answer, Failure};
+use crate::wire::{Language, Problem, ProblemKind};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, ACCEPT_LANGUAGE};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use std::fmt;
+
+/// Seconds after which a client may try again: a group commit takes milliseconds.
+const RETRY_AFTER: &str = "1";
+
+/// Marks the repeat of an earlier decision.
+const REPLAYED: &str = "Idempotent-Replayed";
+
+/// A failure in the language of whoever asked.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    pub(super) failure: Failure,
+    pub(super) language: Language,
+}
+
+impl ApiError {
+    pub(super) fn new(request: &HttpRequest, failure: impl Into<Failure>) -> Self {
+        Self { failure: failure.into(), language: language_of(request) }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.failure.problem.kind.code())
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.failure.problem.kind.status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let problem = &self.failure.problem;
+        let mut response = HttpResponse::build(self.status_code());
+        response.content_type("application/problem+json");
+        if problem.kind.is_transient() {
+            response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+        }
+        if self.failure.replayed {
+            response.insert_header((REPLAYED, "true"));
+        }
+        let body = crate::wire::events::json(&problem.document(self.language));
+        let mut response = response.body(body);
+        // For the middleware that counts problems by code.
+        response.extensions_mut().insert(problem.kind);
+        response
+    }
+}
+
+/// The response to a good answer, or the error to a bad one.
+pub(super) fn respond(
+    status: StatusCode,
+    language: Language,
+    answer: Answer,
+) -> Result<HttpResponse, ApiError> {
+    let reply = answer.map_err(|failure| ApiError { failure, language })?;
+    let mut response = HttpResponse::build(status);
+    response.content_type("application/json");
+    if reply.replayed {
+        response.insert_header((REPLAYED, "true"));
+    }
+    Ok(response.body(reply.body))
+}
+
+/// The language in which whoever asks reads.
+pub(super) fn language_of(request: &HttpRequest) -> Language {
+    let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    Language::from_header(header.unwrap_or_default())
+}
+
+pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::new(&request, Problem::of(ProblemKind::NotFound)))
+}
+
+pub(super) async fn method_not_allowed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::new(&request, Problem::of(ProblemKind::MethodNotAllowed)))
+}

@@ -1,0 +1,70 @@
+//! What happens around every request: foreign pages are turned away, and all is measured.
+
+use super::answer::ApiError;
+use crate::instruments::Instruments;
+use crate::origin;
+use crate::wire::{Problem, ProblemKind};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HOST, ORIGIN};
+use actix_web::middleware::Next;
+use actix_web::{Error, ResponseError, web};
+use std::time::Instant;
+
+/// Turns away requests that a foreign page has made.
+pub(super) async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("\0"));
+    let host = header(HOST).unwrap_or_default();
+    let allowed = request
+        .app_data::<web::Data<Vec<String>>>()
+        .is_some_and(|origins| origin::is_allowed(origins, host, header(ORIGIN)));
+    if allowed {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    }
+    let error = ApiError::new(request.request(), Problem::of(ProblemKind::ForeignOrigin));
+    Ok(request.into_response(error.error_response()))
+}
+
+/// Measures every request by its route's template, so that no label carries an id.
+pub(super) async fn measure(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let instruments = request.app_data::<web::Data<Instruments>>().cloned();
+    let result = next.call(request).await;
+    let response = match result {
+        Ok(response) => response.map_into_boxed_body(),
+        Err(error) => return Err(error),
+    };
+    if let Some(instruments) = instruments {
+        record(&instruments, &response, started);
+    }
+    Ok(response)
+}
+
+fn record(instruments: &Instruments, response: &ServiceResponse<BoxBody>, started: Instant) {
+    let request = response.request();
+    let pattern = request.match_pattern();
+    let route = match pattern.as_deref() {
+        Some(known) if super::ROUTES.iter().any(|(path, _)| *path == known) => known,
+        Some(docs) if docs.starts_with("/api/") => "/api/docs",
+        _ => "other",
+    };
+    // Methods are the client's choice: only those we know become a label.
+    let method = match request.method().as_str() {
+        known @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | "OPTIONS") => known,
+        _ => "other",
+    };
+    let status = response.status();
+    instruments
+        .http_requests
+        .with_label_values(&[route, method, status.as_str()])
+        .observe(started.elapsed().as_secs_f64());
+    if let Some(kind) = response.response().extensions().get::<ProblemKind>() {
+        instruments.problems.with_label_values(&[kind.code()]).inc();
+    }
+}

@@ -1,0 +1,177 @@
+//! For those who run it, and the figures for everybody: health, metrics, statistics, the page.
+
+use super::answer::{ApiError, respond};
+use super::extract::Visitor;
+use crate::actors::metrics::{MetricsActor, Scrape};
+use crate::clock::Clock;
+use crate::desk::Desk;
+use crate::instruments::Instruments;
+use crate::storage::{self, ReadPool, queries};
+use crate::wire::ProblemKind;
+use crate::wire::events::Statistics;
+use crate::wire::numbers::Moment;
+use crate::wire::problem::ProblemDocument;
+use actix::Addr;
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long the database has to answer before we are not ready.
+const PING_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Whether we are ready, and how we are.
+#[derive(Clone)]
+pub struct Readiness {
+    draining: Arc<AtomicBool>,
+    readers: ReadPool,
+    instruments: Instruments,
+    has_broker: bool,
+    clock: Clock,
+}
+
+impl Readiness {
+    /// Readiness that depends on `readers`; the broker is told and does not count.
+    #[must_use]
+    pub fn new(
+        readers: ReadPool,
+        instruments: Instruments,
+        has_broker: bool,
+        clock: Clock,
+    ) -> Self {
+        let draining = Arc::new(AtomicBool::new(false));
+        Self { draining, readers, instruments, has_broker, clock }
+    }
+
+    /// From now on we are not ready: we are on our way out.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    async fn database_answers(&self) -> bool {
+        let ping = storage::read(&self.readers, queries::ping);
+        matches!(tokio::time::timeout(PING_DEADLINE, ping).await, Ok(Ok(())))
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    fn broker(&self) -> &'static str {
+        match (self.has_broker, self.instruments.mqtt_connected.get()) {
+            (false, _) => "apagado",
+            (true, 1) => "conectado",
+            (true, _) => "desconectado",
+        }
+    }
+}
+
+/// How we are, for people.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(title = "Salud")]
+pub(super) struct Health {
+    /// `ok`, `cerrando` or `error`.
+    status: &'static str,
+    /// `atalaya`.
+    service: &'static str,
+    /// Which version.
+    version: &'static str,
+    /// Now.
+    timestamp: Moment,
+    /// `ok` or `error`.
+    base_de_datos: &'static str,
+    /// `conectado`, `desconectado` or `apagado`.
+    broker: &'static str,
+}
+
+/// El proceso vive.
+#[utoipa::path(get, path = "/livez", tag = "operaciones", operation_id = "vive",
+    responses((status = 200, description = "Alive", body = String, content_type = "text/plain")))]
+pub(super) async fn live() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
+}
+
+/// El servicio acepta trabajo.
+#[utoipa::path(get, path = "/readyz", tag = "operaciones", operation_id = "listo",
+    responses(
+        (status = 200, description = "Ready", body = String, content_type = "text/plain"),
+        (status = 503, description = "Shutting down, or the database does not answer", body = ProblemDocument, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn ready(
+    readiness: web::Data<Readiness>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    if readiness.is_draining() {
+        return Err(ApiError::new(&request, ProblemKind::ShuttingDown));
+    }
+    if !readiness.database_answers().await {
+        return Err(ApiError::new(&request, ProblemKind::StorageUnavailable));
+    }
+    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n"))
+}
+
+/// Cómo está el servicio, para personas.
+#[utoipa::path(get, path = "/health", tag = "operaciones", operation_id = "salud",
+    responses(
+        (status = 200, description = "All is well, whether or not the broker is there", body = Health),
+        (status = 503, description = "Shutting down, or the database does not answer", body = Health),
+    ))]
+pub(super) async fn health(readiness: web::Data<Readiness>) -> HttpResponse {
+    let database = readiness.database_answers().await;
+    let status = match (readiness.is_draining(), database) {
+        (true, _) => "cerrando",
+        (false, true) => "ok",
+        (false, false) => "error",
+    };
+    let code = if status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    HttpResponse::build(code).json(Health {
+        status,
+        service: "atalaya",
+        version: env!("CARGO_PKG_VERSION"),
+        timestamp: Moment(readiness.clock.now()),
+        base_de_datos: if database { "ok" } else { "error" },
+        broker: readiness.broker(),
+    })
+}
+
+/// Métricas en el formato de texto de Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "operaciones", operation_id = "metricas",
+    responses((status = 200, description = "Prometheus text", body = String, content_type = "text/plain")))]
+pub(super) async fn metrics(
+    metrics: web::Data<Addr<MetricsActor>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let scraped = metrics.send(Scrape).timeout(PING_DEADLINE).await;
+    match scraped {
+        Ok(Ok(text)) => Ok(HttpResponse::Ok()
+            .content_type("text/plain; version=0.0.4; charset=utf-8")
+            .body(text)),
+        Ok(Err(error)) => {
+            log::error!("metrics cannot be rendered: {error}");
+            Err(ApiError::new(&request, ProblemKind::Internal))
+        }
+        Err(_) => Err(ApiError::new(&request, ProblemKind::Overloaded)),
+    }
+}
+
+/// Toma las estadísticas, que además se publican en `banco/estadisticas`.
+#[utoipa::path(get, path = "/api/v1/estadisticas", tag = "estadisticas", operation_id = "estadisticas",
+    responses(
+        (status = 200, description = "The statistics", body = Statistics),
+        (status = 503, description = "Try again", body = ProblemDocument, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn statistics(
+    desk: web::Data<Desk>,
+    visitor: Visitor,
+) -> Result<HttpResponse, ApiError> {
+    respond(StatusCode::OK, visitor.language, desk.statistics(visitor.caller).await)
+}
+
+/// The page, embedded in the binary.
+pub(super) async fn page() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .body(include_str!("../../static/index.html"))
+}

@@ -1,0 +1,338 @@
+//! The embedded broker: the `mqtt5` crate behind our trait.
+//!
+//! It runs on a thread and a runtime of its own, so that a busy broker slows no session. MQTT over
+//! WebSocket is accepted in a loop of ours: the crate's own does the handshake inline, and one idle
+//! connection would keep every new client out.
+
+use super::broker::{EmbeddedBroker, Gatekeeper};
+use mqtt5::broker::auth::{AuthProvider, AuthResult};
+use mqtt5::broker::client_handler::ClientHandler;
+use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
+use mqtt5::broker::transport::BrokerTransport;
+use mqtt5::broker::websocket_server::WebSocketStreamWrapper;
+use mqtt5::broker::{BrokerShutdownHandle, MqttBroker};
+use mqtt5::packet::connect::ConnectPacket;
+use mqtt5::protocol::v5::reason_codes::ReasonCode;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio_tungstenite::tungstenite::handshake::server::{
+    Callback, ErrorResponse, Request, Response,
+};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// The largest packet that clients may send: below what our own client takes.
+const PACKET_LIMIT: usize = 128 * 1024;
+
+/// Messages kept for a client that is away. The crate's default of 10,000 drops the oldest too
+/// early for a subscriber that is restarted under load.
+const QUEUED_MESSAGES: usize = 1_000_000;
+
+/// Bytes kept for a client that is away.
+const QUEUED_BYTES: usize = 256 * 1024 * 1024;
+
+/// Clients at once.
+const CLIENTS: usize = 2_000;
+
+/// How long a WebSocket handshake may take, and how many may be under way.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKES: usize = 256;
+
+/// What the broker needs to start.
+pub struct Settings {
+    /// Where MQTT listens.
+    pub tcp: SocketAddr,
+    /// Where MQTT over WebSocket listens.
+    pub websocket: SocketAddr,
+    /// Where it keeps what it must not forget.
+    pub folder: PathBuf,
+    /// Origins whose pages may connect over WebSocket, beyond loopback's own.
+    pub allowed_origins: Vec<String>,
+    /// Who may do what.
+    pub gatekeeper: Arc<dyn Gatekeeper>,
+}
+
+/// The running broker.
+pub struct Mqtt5Broker {
+    tcp: SocketAddr,
+    websocket: SocketAddr,
+    shutdown: BrokerShutdownHandle,
+    clients: broadcast::Sender<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// Starts the broker and waits until it listens.
+///
+/// # Errors
+/// A sentence that says which port or folder it cannot have.
+pub async fn start(settings: Settings) -> Result<Mqtt5Broker, String> {
+    let (ready, started) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("broker".into())
+        .spawn(move || run_thread(settings, ready))
+        .map_err(|e| format!("no thread for the broker: {e}"))?;
+    started.await.unwrap_or_else(|_| Err("the broker's thread ended at once".to_owned()))
+}
+
+fn run_thread(settings: Settings, ready: oneshot::Sender<Result<Mqtt5Broker, String>>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(settings, ready)),
+        Err(error) => {
+            let _ = ready.send(Err(format!("no runtime for the broker: {error}")));
+        }
+    }
+}
+
+async fn run(settings: Settings, ready: oneshot::Sender<Result<Mqtt5Broker, String>>) {
+    let (tell_end, ended) = oneshot::channel();
+    let (mut broker, websocket, config) = match bind(&settings).await {
+        Ok(bound) => bound,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let (clients, _) = broadcast::channel(1);
+    let addresses = broker.local_addr().zip(websocket.local_addr().ok());
+    let Some((tcp, websocket_address)) = addresses else {
+        let _ = ready.send(Err("the broker does not say where it listens".to_owned()));
+        return;
+    };
+    let door = Door {
+        config: Arc::new(config),
+        router: broker.router(),
+        auth: broker.auth_provider(),
+        storage: broker.storage(),
+        stats: broker.stats(),
+        resources: broker.resource_monitor(),
+        clients: clients.clone(),
+        origins: Arc::new(settings.allowed_origins),
+    };
+    let mut is_ready = broker.ready_receiver();
+    let running = Mqtt5Broker {
+        tcp,
+        websocket: websocket_address,
+        shutdown: broker.shutdown_handle(),
+        clients,
+        ended,
+    };
+    let accepting = tokio::spawn(accept(websocket, door));
+    let mut serving = tokio::spawn(async move { broker.run().await });
+    tokio::select! {
+        _ = is_ready.wait_for(|ready| *ready) => {
+            let _ = ready.send(Ok(running));
+            if let Ok(Err(error)) = serving.await {
+                log::error!("the embedded broker ended: {error}");
+            }
+        }
+        ended = &mut serving => {
+            let reason = match ended {
+                Ok(Err(error)) => error.to_string(),
+                _ => "it ended before it was ready".to_owned(),
+            };
+            let _ = ready.send(Err(format!("the embedded broker cannot start: {reason}")));
+        }
+    }
+    accepting.abort();
+    let _ = tell_end.send(());
+}
+
+async fn bind(settings: &Settings) -> Result<(MqttBroker, TcpListener, BrokerConfig), String> {
+    let config = config(settings);
+    let broker = MqttBroker::with_config(config.clone())
+        .await
+        .map_err(|e| {
+            let (address, folder) = (settings.tcp, &settings.folder);
+            format!(
+                "the embedded broker cannot listen on {address} or store in {folder:?}: {e} \
+                 (MQTT_BROKER_PORT and DATA_DIR change them; MQTT_BROKER_HOST uses another broker)"
+            )
+        })?
+        .with_auth_provider(Arc::new(Gate(Arc::clone(&settings.gatekeeper))));
+    let websocket = TcpListener::bind(settings.websocket).await.map_err(|e| {
+        format!(
+            "the embedded broker cannot listen on {} for WebSocket: {e} (MQTT_WS_PORT changes it)",
+            settings.websocket
+        )
+    })?;
+    Ok((broker, websocket, config))
+}
+
+fn config(settings: &Settings) -> BrokerConfig {
+    let storage = StorageConfig::new()
+        .with_backend(StorageBackend::File)
+        .with_base_dir(settings.folder.clone())
+        .with_max_queued_messages_per_client(QUEUED_MESSAGES)
+        .with_max_queued_bytes_per_client(QUEUED_BYTES);
+    let mut config = BrokerConfig::new();
+    config.bind_addresses = vec![settings.tcp];
+    config.max_clients = CLIENTS;
+    config.max_packet_size = PACKET_LIMIT;
+    config.max_retained_message_size = PACKET_LIMIT;
+    config.sys_topics_enabled = false;
+    config.storage_config = storage;
+    config
+}
+
+/// What a WebSocket client needs to become a client of the broker.
+#[derive(Clone)]
+struct Door {
+    config: Arc<BrokerConfig>,
+    router: Arc<mqtt5::broker::router::MessageRouter>,
+    auth: Arc<dyn AuthProvider>,
+    storage: Option<Arc<mqtt5::broker::DynamicStorage>>,
+    stats: Arc<mqtt5::broker::sys_topics::BrokerStats>,
+    resources: Arc<mqtt5::broker::ResourceMonitor>,
+    clients: broadcast::Sender<()>,
+    origins: Arc<Vec<String>>,
+}
+
+async fn accept(listener: TcpListener, door: Door) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let door = door.clone();
+                tokio::spawn(async move {
+                    let shaken = door.shake_hands(stream, peer).await;
+                    drop(permit);
+                    if let Some(client) = shaken
+                        && let Err(error) = client.run().await
+                    {
+                        log::debug!("an MQTT client over WebSocket left: {error}");
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: give some time to be returned.
+                log::warn!("a WebSocket client of the broker was not accepted: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+impl Door {
+    async fn shake_hands(&self, stream: TcpStream, peer: SocketAddr) -> Option<ClientHandler> {
+        if !self.resources.can_accept_connection(peer.ip()).await {
+            return None;
+        }
+        let callback = Handshake { origins: Arc::clone(&self.origins) };
+        let limits = WebSocketConfig::default()
+            .max_message_size(Some(PACKET_LIMIT * 2))
+            .max_frame_size(Some(PACKET_LIMIT * 2));
+        let accepted =
+            tokio_tungstenite::accept_hdr_async_with_config(stream, callback, Some(limits));
+        let socket = tokio::time::timeout(HANDSHAKE, accepted).await.ok()?.ok()?;
+        Some(ClientHandler::new(
+            BrokerTransport::websocket(WebSocketStreamWrapper::new(socket)),
+            peer,
+            Arc::clone(&self.config),
+            Arc::clone(&self.router),
+            Arc::clone(&self.auth),
+            self.storage.clone(),
+            Arc::clone(&self.stats),
+            Arc::clone(&self.resources),
+            self.clients.subscribe(),
+        ))
+    }
+}
+
+/// Checks a WebSocket handshake. A page from anywhere can reach loopback, so a foreign `Origin` is
+/// turned away, and so is a `Host` that loopback does not go by, as in DNS rebinding.
+struct Handshake {
+    origins: Arc<Vec<String>>,
+}
+
+impl Callback for Handshake {
+    fn on_request(self, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+        let named = |name| request.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+        let host = named(header::HOST).unwrap_or_default();
+        let origin = named(header::ORIGIN);
+        if !crate::origin::is_allowed(&self.origins, host, origin) {
+            return Err(turned_away(StatusCode::FORBIDDEN, "Host or Origin is not allowed"));
+        }
+        let speaks_mqtt = named(header::SEC_WEBSOCKET_PROTOCOL)
+            .is_some_and(|all| all.split(',').any(|one| one.trim() == "mqtt"));
+        if speaks_mqtt {
+            let mqtt = HeaderValue::from_static("mqtt");
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, mqtt);
+        }
+        Ok(response)
+    }
+}
+
+fn turned_away(status: StatusCode, why: &str) -> ErrorResponse {
+    let mut response = ErrorResponse::new(Some(why.to_owned()));
+    *response.status_mut() = status;
+    response
+}
+
+/// Our gatekeeper in the crate's terms.
+struct Gate(Arc<dyn Gatekeeper>);
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+impl AuthProvider for Gate {
+    fn authenticate<'a>(
+        &'a self,
+        connect: &'a ConnectPacket,
+        _peer: SocketAddr,
+    ) -> Answer<'a, mqtt5::Result<AuthResult>> {
+        let known = self.0.authenticate(
+            &connect.client_id,
+            connect.username.as_deref(),
+            connect.password.as_deref(),
+        );
+        let result = match known {
+            Some(user) => AuthResult::success_with_user(user),
+            None => AuthResult::fail(ReasonCode::NotAuthorized),
+        };
+        Box::pin(std::future::ready(Ok(result)))
+    }
+
+    fn authorize_publish<'a>(
+        &'a self,
+        _client_id: &str,
+        user: Option<&'a str>,
+        topic: &'a str,
+    ) -> Answer<'a, bool> {
+        Box::pin(std::future::ready(self.0.may_publish(user, topic)))
+    }
+
+    fn authorize_subscribe<'a>(
+        &'a self,
+        _client_id: &str,
+        user: Option<&'a str>,
+        filter: &'a str,
+    ) -> Answer<'a, bool> {
+        Box::pin(std::future::ready(self.0.may_subscribe(user, filter)))
+    }
+}
+
+impl EmbeddedBroker for Mqtt5Broker {
+    fn tcp(&self) -> SocketAddr {
+        self.tcp
+    }
+
+    fn websocket(&self) -> SocketAddr {
+        self.websocket
+    }
+
+    fn stop(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let _ = self.clients.send(());
+        self.shutdown.shutdown();
+        Box::pin(async move {
+            let _ = self.ended.await;
+        })
+    }
+}
+

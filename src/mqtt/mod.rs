@@ -1,0 +1,7 @@
+//! MQTT: one connection to a broker, the bookkeeping of delivery, and the embedded broker.
+
+pub mod broker;
+pub mod connection;
+pub mod delivery;
+#[cfg(feature = "embedded-broker")]
+pub mod embedded;
