@@ -1,0 +1,218 @@
+#![allow(
+    clippy::print_stdout,
+    reason = "the summary is what this command is for"
+)]
+//! `atalaya import`: movements from CSV through the public API.
+//!
+//! [`plan`] reads the file, [`courier`] brings each request of [`client`] through until
+//! [`verdict`] finds it decided, [`report`] says what came of it. Nothing is remembered on this
+//! side: every movement has a key that follows from what its row says, and the server remembers
+//! its decision under that key. So an import that was killed, or whose server was, is resumed by
+//! running it again.
+
+mod client;
+mod courier;
+mod plan;
+mod progress;
+mod report;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use crate::domain::{AccountId, Money};
+use anstream::{eprintln, println};
+use client::{Api, BaseUrl, Call};
+use courier::{Courier, Pacer, Stopped};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use plan::{AccountPlan, Movement, Plan, PlanError};
+use progress::Progress;
+use report::{Summary, Tally};
+use std::cell::RefCell;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use verdict::Decision;
+
+/// What the file or the command line got wrong; nothing was sent. The same as clap's.
+const EXIT_USAGE: u8 = 2;
+
+/// Settings of `atalaya import`.
+///
+/// The file has the columns cedula, fecha (YYYY-MM-DD), tipo (DEPOSITO or RETIRO) and monto, named
+/// in its first line; others are ignored. It may be imported again at any time: what is there
+/// already is not posted twice.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ImportArgs {
+    /// CSV file with the columns cedula, fecha, tipo, monto, in the order in which it happened
+    file: PathBuf,
+
+    /// Address of the server
+    #[arg(
+        long,
+        env = "ATALAYA_URL",
+        default_value = "http://127.0.0.1:5001",
+        value_parser = BaseUrl::parse
+    )]
+    url: BaseUrl,
+
+    /// Movements per second at most; 0 sends as fast as the server answers
+    #[arg(long, default_value_t = 0)]
+    rate: u32,
+
+    /// Accounts at once, each with one connection; within an account order is kept
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    concurrency: u16,
+
+    /// Time without any progress after which to give up, in seconds
+    #[arg(long, default_value_t = 120)]
+    patience: u64,
+
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Imports a file: 0 when every movement is decided, 1 when it had to stop, 2 when the file is
+/// wrong and nothing was sent.
+///
+/// # Errors
+/// Where the summary cannot be written as JSON.
+pub(super) fn run(args: &ImportArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let plan = match read(args) {
+        Ok(plan) => plan,
+        Err(error) => {
+            eprintln!("atalaya import: {}: {error}", args.file.display());
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    let summary = actix_web::rt::System::new().block_on(import(args, &plan));
+    if args.json {
+        println!("{}", serde_json::to_string(&summary)?);
+    } else {
+        println!("{summary}");
+    }
+    Ok(if summary.is_complete() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn read(args: &ImportArgs) -> Result<Plan, PlanError> {
+    plan::read(&std::fs::read(&args.file).map_err(csv::Error::from)?)
+}
+
+/// Sends the plan until it is done, stopped or interrupted.
+async fn import(args: &ImportArgs, plan: &Plan) -> Summary {
+    let progress = Progress::new(plan.movements);
+    let concurrency = usize::from(args.concurrency);
+    let courier = Courier::new(
+        Api::new(args.url.clone(), concurrency),
+        Pacer::new(args.rate),
+        Duration::from_secs(args.patience),
+        &progress,
+    );
+    let importer = Importer {
+        courier,
+        progress: &progress,
+        concurrency,
+        tally: RefCell::default(),
+    };
+    let total = tokio::select! {
+        total = importer.run(plan) => total,
+        never = progress.narrate() => match never {},
+        Ok(()) = tokio::signal::ctrl_c() => Err(Stopped("interrumpido".to_owned())),
+    };
+    progress.finish();
+    if let Err(stopped) = &total {
+        eprintln!("atalaya import: {stopped}");
+    }
+    Summary::new(plan.movements, importer.tally.take(), &total)
+}
+
+/// One import under way. Everything runs on one thread, so cells are enough.
+struct Importer<'a> {
+    courier: Courier<'a>,
+    progress: &'a Progress,
+    concurrency: usize,
+    tally: RefCell<Tally>,
+}
+
+impl Importer<'_> {
+    /// Sends every movement and returns the total of balances.
+    async fn run(&self, plan: &Plan) -> Result<Money, Stopped> {
+        // Accounts start in the order of their first movements; a finished one makes room.
+        let open: Vec<&AccountId> = stream::iter(&plan.accounts)
+            .map(|account| self.account(account))
+            .buffer_unordered(self.concurrency)
+            .try_filter_map(async |account| Ok(account))
+            .try_collect()
+            .await?;
+        stream::iter(open)
+            .map(|account| self.balance(account))
+            .buffer_unordered(self.concurrency)
+            .try_fold(Money::ZERO, async |total, balance| {
+                total
+                    .plus(balance)
+                    .ok_or_else(|| Stopped("el total de saldos no cabe".to_owned()))
+            })
+            .await
+    }
+
+    /// Opens one account and sends its movements, one after the other: its balance decides what
+    /// is refused, so order matters. `None` where the server does not take the account.
+    async fn account<'p>(
+        &self,
+        account: &'p AccountPlan,
+    ) -> Result<Option<&'p AccountId>, Stopped> {
+        // First of all, since a movement of an unknown account is refused for good under its key.
+        let opening = self
+            .courier
+            .direct(&Call::open(&account.id), verdict::of_opening)
+            .await?;
+        match opening.value {
+            Decision::Accepted { already } => {
+                self.tally
+                    .borrow_mut()
+                    .open(already && !opening.perhaps_ours);
+            }
+            Decision::Refused(refusal) => {
+                self.tally.borrow_mut().refuse_all(account, &refusal);
+                account
+                    .movements
+                    .iter()
+                    .for_each(|_| self.progress.decided());
+                return Ok(None);
+            }
+        }
+        for movement in &account.movements {
+            self.movement(&account.id, movement).await?;
+        }
+        Ok(Some(&account.id))
+    }
+
+    async fn movement(&self, account: &AccountId, movement: &Movement) -> Result<(), Stopped> {
+        let call = Call::post(account, movement);
+        let delivered = self.courier.paced(&call, verdict::of_movement).await?;
+        let mut tally = self.tally.borrow_mut();
+        match delivered.value {
+            // Where an answer of ours was lost, the replay is most likely of our own request. After
+            // an outage the count of what was there already is therefore a lower bound.
+            Decision::Accepted { already } => {
+                tally.accept(movement, already && !delivered.perhaps_ours);
+            }
+            Decision::Refused(refusal) => tally.refuse(account, movement, &refusal),
+        }
+        self.progress.decided();
+        Ok(())
+    }
+
+    async fn balance(&self, account: &AccountId) -> Result<Money, Stopped> {
+        let delivered = self
+            .courier
+            .direct(&Call::read(account), verdict::of_balance)
+            .await?;
+        Ok(delivered.value)
+    }
+}
