@@ -10,6 +10,7 @@
 //! actor is ever restarted in place.
 
 pub mod account;
+pub mod alert_log;
 pub mod metrics;
 pub mod mqtt_publisher;
 pub mod session;

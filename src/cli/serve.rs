@@ -1,7 +1,80 @@
-//! `atalaya serve`.
-use crate::config::ServeArgs;
-use std::process::ExitCode;
+//! `atalaya serve`: everything on this machine.
 
-pub(super) fn run(_args: ServeArgs) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    Ok(ExitCode::SUCCESS)
+use crate::application::Application;
+use crate::clock::Clock;
+use crate::config::{Config, MqttConfig, ServeArgs};
+use crate::logging;
+use anstream::println;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub(super) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let logs = args.logs.clone();
+    let config = Config::try_from(args)?;
+    logging::start(&logs)?;
+    end_on_panic();
+    actix::System::new().block_on(async move {
+        // Before anything is started, so that no signal is missed.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let application = Application::build(config, Clock::system()).await.inspect_err(|e| {
+            log::error!("{e}");
+        })?;
+        print_banner(&application, &logs.log_dir.display().to_string());
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => log::info!("SIGTERM"),
+                _ = interrupt.recv() => log::info!("SIGINT"),
+            }
+        };
+        application.run_until(stop).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// A panic is a defect in a process whose promises are on disk: it ends at once, loudly, and
+/// whoever supervises it starts it again. To go on with half an actor would be worse.
+fn end_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        log::error!("a defect ends the process: {panic}");
+        log::logger().flush();
+        tell(panic);
+        std::process::abort();
+    }));
+}
+
+#[allow(clippy::print_stdout, reason = "the banner is for the person who typed the command")]
+fn print_banner(application: &Application, logs: &str) {
+    let config = application.config();
+    let http = application.http();
+    println!("Atalaya {} is up.", env!("CARGO_PKG_VERSION"));
+    println!("  page, API   http://{http}/   (try the API: http://{http}/api/docs/)");
+    println!("  WebSocket   ws://{http}/ws");
+    match (&config.mqtt, application.broker()) {
+        (_, Some((tcp, websocket))) => {
+            println!("  MQTT        {tcp}, over WebSocket {websocket}   (embedded broker)");
+        }
+        (MqttConfig::External { host, port, .. }, _) => {
+            println!("  MQTT        publishes to {host}:{port}");
+        }
+        _ => println!("  MQTT        off"),
+    }
+    println!("  database    {}", config.database.path().display());
+    println!("  logs        {logs}");
+    let account = if config.demo {
+        println!("  demo        accounts 1350509525, 1315151515 and 0912345678 are open");
+        String::new()
+    } else {
+        format!(
+            "  curl -s http://{http}/api/v1/cuentas -H 'content-type: application/json' \
+             -d '{{\"cedula\":\"1350509525\",\"nombres\":\"Stefano\",\"apellidos\":\"Aguilar\"}}'\n"
+        )
+    };
+    println!("\nFrom another terminal:");
+    println!(
+        "{account}  curl -s http://{http}/api/v1/cuentas/1350509525/depositos \
+         -H 'content-type: application/json' -H \"idempotency-key: $(date +%s%N)\" -d '{{\"monto\":150}}'"
+    );
+    println!("  atalaya monitor   shows the events live; Ctrl-C here stops the service\n");
 }

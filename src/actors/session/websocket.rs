@@ -12,6 +12,7 @@ use crate::wire::frames::{self, Request};
 use crate::wire::requests::{MovementBody, OpenAccountBody, TransferBody};
 use crate::wire::{Language, Problem, ProblemKind};
 use actix::prelude::*;
+use actix_http::ws::Item;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
 use bytes::{Bytes, BytesMut};
@@ -227,15 +228,15 @@ impl WsSession {
         ctx.ping(b"");
     }
 
-    fn piece(&mut self, item: ws::Item, ctx: &mut ws::WebsocketContext<Self>) {
+    fn piece(&mut self, item: Item, ctx: &mut ws::WebsocketContext<Self>) {
         let (data, last) = match item {
-            ws::Item::FirstText(data) => {
+            Item::FirstText(data) => {
                 self.pieces.clear();
                 (data, false)
             }
-            ws::Item::Continue(data) => (data, false),
-            ws::Item::Last(data) => (data, true),
-            ws::Item::FirstBinary(_) => {
+            Item::Continue(data) => (data, false),
+            Item::Last(data) => (data, true),
+            Item::FirstBinary(_) => {
                 return close(ctx, ws::CloseCode::Unsupported, "solo texto");
             }
         };

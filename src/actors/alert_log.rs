@@ -1,0 +1,61 @@
+//! Low balances, written to `alerts.log` as they are committed.
+
+use crate::domain::{Fact, Money};
+use crate::logging::ALERTS;
+use crate::storage::{Feed, Head};
+use actix::prelude::*;
+
+/// Messages that wait for this actor: news alone, which is coalesced.
+const MAILBOX: usize = 4;
+
+/// Entries looked at between two looks at the clock.
+const BATCH: usize = 256;
+
+/// Writes a line for each low balance.
+///
+/// * Full: it follows the feed and skips what has left the ring: a log of what happens now, while
+///   the journal keeps what has happened.
+/// * Panic: ends the process. Restart: starts at the head.
+#[derive(Debug)]
+pub struct AlertLog {
+    feed: Feed,
+    threshold: Money,
+    position: i64,
+}
+
+impl AlertLog {
+    /// A log that follows `feed` from its head.
+    #[must_use]
+    pub fn new(feed: Feed, threshold: Money) -> Self {
+        let position = feed.head().seq;
+        Self { feed, threshold, position }
+    }
+}
+
+impl Actor for AlertLog {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.add_stream(super::news(self.feed.news()));
+    }
+}
+
+impl StreamHandler<Head> for AlertLog {
+    fn handle(&mut self, head: Head, _: &mut Self::Context) {
+        while let Some(notices) = self.feed.recent_after(self.position, BATCH) {
+            let Some(last) = notices.last() else { return };
+            self.position = last.entry.position.seq;
+            for notice in &notices {
+                let Fact::Posted(movement) = &notice.entry.fact else { continue };
+                if movement.posting.leaves_less_than(self.threshold) {
+                    let (account, balance) = (&movement.account.id, movement.posting.balance);
+                    log::warn!(target: ALERTS, "LOW_BALANCE {account:?} has {balance}");
+                }
+            }
+        }
+        self.position = head.seq;
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}

@@ -1,0 +1,430 @@
+//! The composition root: what is started in which order, and drained in the reverse.
+//!
+//! Leaves first: database, writer, broker; then the actors that follow the journal; then the
+//! edges. At the end the edges close first, so that what has been let in is still committed,
+//! published and told.
+
+use crate::actors::account::{AccountActor, PlaceOrder};
+use crate::actors::alert_log::AlertLog;
+use crate::actors::metrics::{MetricsActor, MetricsParts};
+use crate::actors::mqtt_publisher::{Drain, MqttPublisher, PublisherParts};
+use crate::actors::session::websocket::Lobby;
+use crate::actors::session_hub::{CloseAll, SessionHub};
+use crate::actors::statistics::StatisticsActor;
+use crate::clock::Clock;
+use crate::config::{Config, MqttConfig};
+use crate::desk::Desk;
+use crate::domain::{
+    AccountId, Amount, Channel, Command, IdempotencyKey, Order, PersonName, Principal,
+};
+use crate::http::{self, HttpParts, Readiness};
+use crate::instruments::Instruments;
+use crate::mqtt::broker::EmbeddedBroker;
+use crate::mqtt::connection::BrokerAddress;
+use crate::storage::bootstrap::{Wanted, bootstrap};
+use crate::storage::connection::{open_readers, open_writer};
+use crate::storage::writer::WriterParts;
+use crate::storage::{Feed, Head, Location, StorageError, Writer, queries};
+use actix::prelude::*;
+use actix_web::dev::{Server, ServerHandle};
+use prometheus::Registry;
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+/// Why it cannot start, or had to stop. Each says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplicationError {
+    /// The database.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A port.
+    #[error("cannot listen on {address}: {source} ({setting} changes it)")]
+    Port {
+        /// Where.
+        address: SocketAddr,
+        /// Which setting changes it.
+        setting: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process has the data.
+    #[error(
+        "another process is using {path:?}: stop it, or choose another DATA_DIR and DATABASE_URL"
+    )]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// A folder or file.
+    #[error("cannot write to {path:?}: {source} ({setting} chooses another place)")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Which setting changes it.
+        setting: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The embedded broker.
+    #[error("{0}")]
+    Broker(String),
+    /// The metrics; a defect.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The writer stopped, since to go on could do harm.
+    #[error("stopped, since to go on could do harm: {0}; start again when the cause is mended")]
+    Writer(String),
+    /// The HTTP server ended by itself.
+    #[error("the HTTP server ended: {0}")]
+    Http(std::io::Error),
+    /// The demo accounts could not be opened.
+    #[error("the demo accounts could not be opened: {0}")]
+    Demo(String),
+}
+
+/// The running application.
+pub struct Application {
+    config: Config,
+    http: SocketAddr,
+    server: Server,
+    writer: Writer,
+    hub: Addr<SessionHub>,
+    publisher: Option<Addr<MqttPublisher>>,
+    broker: Option<Box<dyn EmbeddedBroker>>,
+    readiness: Readiness,
+    /// Held as long as the process uses the data.
+    _locks: Vec<File>,
+}
+
+impl Application {
+    /// Builds and starts everything. Call it within an actix system.
+    ///
+    /// # Errors
+    /// [`ApplicationError`] says which setting to change.
+    pub async fn build(config: Config, clock: Clock) -> Result<Self, ApplicationError> {
+        let locks = lock(&config)?;
+        let listener = TcpListener::bind(config.http).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        });
+        let (listener, http) = listener.map_err(|source| ApplicationError::Port {
+            address: config.http,
+            setting: "HTTP_PORT",
+            source,
+        })?;
+        let allowed_origins = Arc::new(config.allowed_origins.clone());
+
+        let registry = Registry::new();
+        let instruments = Instruments::new(&registry)?;
+        let mut connection = open_writer(&config.database)?;
+        let wanted = Wanted {
+            name: config.installation.as_str(),
+            currency: &config.currency,
+            company: &config.company,
+        };
+        let installation = bootstrap(&mut connection, &wanted, clock.now())?;
+        let position = queries::outbox_position(&mut connection)?;
+        drop(connection);
+        let readers = open_readers(&config.database)?;
+        let feed = Feed::new(Head::default(), readers.clone(), config.low_balance_threshold);
+        let writer = Writer::start(WriterParts {
+            location: config.database.clone(),
+            company: installation.company,
+            feed: feed.clone(),
+            clock: clock.clone(),
+            instruments: instruments.clone(),
+        })?;
+
+        let (broker, address) = start_broker(&config, http).await?;
+        let outbox = Arc::new(AtomicI64::new(position));
+        let publisher = address.map(|broker| {
+            let parts = PublisherParts {
+                broker,
+                feed: feed.clone(),
+                writer: writer.clone(),
+                position,
+                database_id: installation.database_id,
+                node: config.node.to_string(),
+                clock: clock.clone(),
+                instruments: instruments.clone(),
+                gauge: Arc::clone(&outbox),
+            };
+            on_own_thread(move |_| MqttPublisher::new(parts))
+        });
+        let hub = {
+            let (feed, instruments) = (feed.clone(), instruments.clone());
+            on_own_thread(move |_| SessionHub::new(feed, instruments))
+        };
+        AlertLog::new(feed.clone(), config.low_balance_threshold).start();
+        let statistics =
+            StatisticsActor::new(feed.clone(), hub.clone(), publisher.clone(), clock.clone())
+                .start();
+        let accounts = AccountActor::new(writer.clone(), readers.clone()).start();
+        let metrics = MetricsActor::new(MetricsParts {
+            registry,
+            feed,
+            writer: writer.clone(),
+            hub: hub.clone(),
+            outbox: publisher.is_some().then_some(outbox),
+            clock: clock.clone(),
+        })?
+        .start();
+        if config.demo {
+            open_demo_accounts(&accounts).await?;
+        }
+
+        let desk = Desk::new(accounts, statistics, config.cedula_check, instruments.clone());
+        let readiness =
+            Readiness::new(readers, instruments.clone(), publisher.is_some(), clock);
+        let lobby =
+            Lobby { desk: desk.clone(), hub: hub.clone(), instruments: instruments.clone() };
+        let server = http::server(
+            listener,
+            HttpParts {
+                desk,
+                lobby,
+                metrics,
+                instruments,
+                readiness: readiness.clone(),
+                allowed_origins,
+                max_connections: config.max_connections,
+            },
+        )
+        .map_err(ApplicationError::Http)?;
+        Ok(Self {
+            config,
+            http,
+            server,
+            writer,
+            hub,
+            publisher,
+            broker,
+            readiness,
+            _locks: locks,
+        })
+    }
+
+    /// Where HTTP listens.
+    #[must_use]
+    pub const fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where the embedded broker listens: MQTT, and MQTT over WebSocket.
+    #[must_use]
+    pub fn broker(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.broker.as_ref().map(|broker| (broker.tcp(), broker.websocket()))
+    }
+
+    /// What it was built from.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Serves until `stop` resolves, then drains: unready → stop listening → end sessions → last
+    /// group → outbox (bounded) → close.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Writer`] where the database has failed so that going on could do harm.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ApplicationError> {
+        let Self { config, mut server, writer, hub, publisher, broker, readiness, .. } = self;
+        let handle = server.handle();
+        let ended = tokio::select! {
+            () = stop => Ok(()),
+            reason = writer.failure() => Err(ApplicationError::Writer(reason)),
+            ended = &mut server => ended.map_err(ApplicationError::Http),
+        };
+        if ended.is_err() {
+            // What is on disk is right; nothing else can be trusted, so nothing else is tried.
+            return ended;
+        }
+        log::info!("draining");
+        readiness.drain();
+        close_edges(server, handle, &hub).await;
+        if let Some(publisher) = publisher {
+            let drain = Drain { within: config.shutdown_timeout };
+            match publisher.send(drain).await {
+                Ok(0) => log::info!("all is published"),
+                Ok(behind) => log::warn!("{behind} entries are published after the next start"),
+                Err(error) => log::warn!("the publisher is gone: {error}"),
+            }
+        }
+        writer.close().await;
+        if let Some(broker) = broker {
+            broker.stop().await;
+        }
+        log::info!("closed");
+        Ok(())
+    }
+}
+
+/// Stops listening, lets requests under way finish and tells sessions to leave.
+async fn close_edges(server: Server, handle: ServerHandle, hub: &Addr<SessionHub>) {
+    let stopping = actix::spawn(async move {
+        tokio::join!(handle.stop(true), server).1
+    });
+    if let Err(error) = hub.send(CloseAll).await {
+        log::warn!("the hub is gone: {error}");
+    }
+    match stopping.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::warn!("the HTTP server ended badly: {error}"),
+        Err(error) => log::warn!("the HTTP server was not awaited: {error}"),
+    }
+}
+
+/// Starts an actor on a thread of its own, so that a busy one holds up no other.
+fn on_own_thread<A>(make: impl FnOnce(&mut Context<A>) -> A + Send + 'static) -> Addr<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    A::start_in_arbiter(&Arbiter::new().handle(), make)
+}
+
+/// Two processes on one database would each believe their own memory of it.
+fn lock(config: &Config) -> Result<Vec<File>, ApplicationError> {
+    let folder = |path: &Path, setting| {
+        let made = std::fs::create_dir_all(path);
+        made.map_err(|source| ApplicationError::Folder { path: path.to_owned(), setting, source })
+    };
+    folder(&config.data_dir, "DATA_DIR")?;
+    let Location::Sqlite(database) = &config.database;
+    if let Some(parent) = database.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        folder(parent, "DATABASE_URL")?;
+    }
+    let mut name = database.clone().into_os_string();
+    name.push(".lock");
+    [(config.data_dir.join("atalaya.lock"), "DATA_DIR"), (PathBuf::from(name), "DATABASE_URL")]
+        .into_iter()
+        .map(|(path, setting)| {
+            let file = File::create(&path).map_err(|source| {
+                let path = path.clone();
+                ApplicationError::Folder { path, setting, source }
+            })?;
+            file.try_lock().map_err(|_| ApplicationError::Locked { path })?;
+            Ok(file)
+        })
+        .collect()
+}
+
+type Started = (Option<Box<dyn EmbeddedBroker>>, Option<BrokerAddress>);
+
+async fn start_broker(config: &Config, http: SocketAddr) -> Result<Started, ApplicationError> {
+    let client_id = format!("atalaya-{}", config.node);
+    match &config.mqtt {
+        MqttConfig::Off => Ok((None, None)),
+        MqttConfig::External { host, port, login } => {
+            let (host, port, login) = (host.clone(), *port, login.clone());
+            Ok((None, Some(BrokerAddress { host, port, login, client_id })))
+        }
+        MqttConfig::Embedded { tcp, websocket } => {
+            start_embedded(config, http, *tcp, *websocket, client_id).await
+        }
+    }
+}
+
+#[cfg(feature = "embedded-broker")]
+async fn start_embedded(
+    config: &Config,
+    http: SocketAddr,
+    tcp: SocketAddr,
+    websocket: SocketAddr,
+    client_id: String,
+) -> Result<Started, ApplicationError> {
+    use crate::config::Login;
+    use crate::mqtt::broker::{Loopback, OWN_USER};
+    use crate::mqtt::embedded;
+
+    let password = uuid::Uuid::new_v4().to_string();
+    let mut origins = config.allowed_origins.clone();
+    // Our own page comes from the HTTP port and connects to the broker's.
+    for host in ["localhost", "127.0.0.1", "[::1]"] {
+        origins.push(format!("http://{host}:{}", http.port()));
+    }
+    let broker = embedded::start(embedded::Settings {
+        tcp,
+        websocket,
+        folder: config.data_dir.join("mqtt"),
+        allowed_origins: origins,
+        gatekeeper: Arc::new(Loopback::new(password.clone(), client_id.clone())),
+    })
+    .await
+    .map_err(ApplicationError::Broker)?;
+    let address = BrokerAddress {
+        host: broker.tcp().ip().to_string(),
+        port: broker.tcp().port(),
+        login: Some(Login { user: OWN_USER.to_owned(), password }),
+        client_id,
+    };
+    Ok((Some(Box::new(broker)), Some(address)))
+}
+
+#[cfg(not(feature = "embedded-broker"))]
+#[allow(clippy::unused_async, reason = "the same signature as with the broker")]
+async fn start_embedded(
+    _config: &Config,
+    _http: SocketAddr,
+    _tcp: SocketAddr,
+    _websocket: SocketAddr,
+    _client_id: String,
+) -> Result<Started, ApplicationError> {
+    Err(ApplicationError::Broker("this build has no embedded broker".to_owned()))
+}
+
+/// The accounts of `--demo`: cédula, given names, surnames, and cents.
+const DEMO: [(&str, &str, &str, i64); 3] = [
+    ("1350509525", "Stefano", "Aguilar", 500_000),
+    ("1315151515", "Juan", "Pérez García", 150_000),
+    ("0912345678", "Luis Alberto", "Fernández Ruiz", 45_025),
+];
+
+/// How long a demo account may take.
+const DEMO_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Opens the demo accounts that are not there and pays in what they start with. The keys make a
+/// second start change nothing, even after a crash between the two steps.
+async fn open_demo_accounts(accounts: &Addr<AccountActor>) -> Result<(), ApplicationError> {
+    for (id, given_names, surnames, cents) in DEMO {
+        let failed = |what: &dyn std::fmt::Display| ApplicationError::Demo(format!("{id}: {what}"));
+        let account = AccountId::parse(id).map_err(|e| failed(&e))?;
+        let open = Command::Open {
+            account: account.clone(),
+            given_names: PersonName::parse(given_names).map_err(|e| failed(&e))?,
+            surnames: PersonName::parse(surnames).map_err(|e| failed(&e))?,
+        };
+        let amount = Amount::from_cents(cents).map_err(|e| failed(&e))?;
+        let deposit = Command::Deposit { account, amount };
+        for (step, command) in [("open", open), ("deposit", deposit)] {
+            let key = format!("demo-{step}-{id}");
+            let order = Order {
+                command,
+                principal: Principal::System,
+                channel: Channel::Internal,
+                site: None,
+                value_date: None,
+                key: Some(IdempotencyKey::parse(&key).map_err(|e| failed(&e))?),
+            };
+            let ticket = accounts
+                .send(PlaceOrder(order))
+                .await
+                .map_err(|e| failed(&e))?
+                .map_err(|e| failed(&e))?;
+            let decision = tokio::time::timeout(DEMO_DEADLINE, ticket)
+                .await
+                .map_err(|e| failed(&e))?
+                .map_err(|e| failed(&e))?
+                .map_err(|e| failed(&e))?;
+            // An account that somebody opened before keeps its own balance.
+            if matches!(decision.outcome, crate::domain::Outcome::Refused(_)) {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
