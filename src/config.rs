@@ -166,7 +166,7 @@ pub struct LogArgs {
     pub log_format: LogFormat,
 
     /// What is logged, as env_logger reads it: level, or target=level,…
-    #[arg(long, env = "RUST_LOG", default_value = "info", help_heading = "Logs")]
+    #[arg(long, env = "RUST_LOG", default_value = "info,actix_server=warn,mqtt5=warn,rumqttc=warn", help_heading = "Logs")]
     pub rust_log: String,
 }
 

@@ -1,0 +1,39 @@
+//! What tests are written in.
+
+pub mod atalaya;
+pub mod client;
+pub mod mosquitto;
+pub mod subscriber;
+
+pub use atalaya::Atalaya;
+pub use client::Client;
+pub use mosquitto::Mosquitto;
+pub use subscriber::{Message, Subscriber};
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to come true before the test fails. Generous, since machines are
+/// slow and shared; nothing waits for it when all is well.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A port that nobody listens on. Restarts need the same port again, so 0 will not do there.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until `look` finds something; fails the test at the deadline, saying what was awaited.
+pub async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(started.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

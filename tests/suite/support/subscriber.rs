@@ -1,0 +1,112 @@
+//! A subscriber that keeps all it receives, reconnecting on a session that the broker keeps.
+
+use super::eventually;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Packet};
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use serde_json::Value;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// A message as it arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub topic: String,
+    pub qos: u8,
+    pub retain: bool,
+    pub payload: Vec<u8>,
+}
+
+impl Message {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.payload).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.payload).expect("JSON")
+    }
+}
+
+/// A subscriber; it goes on for as long as it is held.
+pub struct Subscriber {
+    received: Arc<Mutex<Vec<Message>>>,
+    task: JoinHandle<()>,
+    client: AsyncClient,
+}
+
+impl Subscriber {
+    /// Subscribes to `filters` at quality of service 2, and waits until the broker has agreed.
+    pub async fn to(port: u16, filters: &[&str]) -> Self {
+        let id = format!("test-{}", uuid::Uuid::new_v4());
+        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+        options.set_keep_alive(Duration::from_secs(30)).set_clean_start(false);
+        options.set_connect_properties(ConnectProperties {
+            session_expiry_interval: Some(3_600),
+            max_packet_size: Some(256 * 1024),
+            ..ConnectProperties::new()
+        });
+        let (client, mut event_loop) = AsyncClient::new(options, 1_024);
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let agreed = Arc::new(Mutex::new(false));
+        let task = {
+            let (received, agreed) = (Arc::clone(&received), Arc::clone(&agreed));
+            let filters: Vec<String> = filters.iter().map(ToString::to_string).collect();
+            let client = client.clone();
+            actix_web::rt::spawn(async move {
+                loop {
+                    match event_loop.poll().await {
+                        Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                            for filter in &filters {
+                                client.try_subscribe(filter.clone(), QoS::ExactlyOnce).unwrap();
+                            }
+                        }
+                        Ok(Event::Incoming(Packet::SubAck(_))) => *agreed.lock().unwrap() = true,
+                        Ok(Event::Incoming(Packet::Publish(publish))) => {
+                            received.lock().unwrap().push(Message {
+                                topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+                                qos: publish.qos as u8,
+                                retain: publish.retain,
+                                payload: publish.payload.to_vec(),
+                            });
+                        }
+                        Ok(_) => {}
+                        Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                    }
+                }
+            })
+        };
+        eventually("the broker takes a subscription", || async {
+            agreed.lock().unwrap().then_some(())
+        })
+        .await;
+        Self { received, task, client }
+    }
+
+    /// Publishes as this client; whether the broker agrees is the broker's business.
+    pub async fn publish(&self, topic: &str, retain: bool, payload: &str) {
+        let payload = payload.to_owned().into_bytes();
+        self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await.unwrap();
+    }
+
+    /// All that has arrived so far.
+    pub fn all(&self) -> Vec<Message> {
+        self.received.lock().unwrap().clone()
+    }
+
+    /// What has arrived on `topic`.
+    pub fn on(&self, topic: &str) -> Vec<Message> {
+        self.all().into_iter().filter(|message| message.topic == topic).collect()
+    }
+
+    /// Waits until a message matches.
+    pub async fn wait_for(&self, what: &str, matches: impl Fn(&Message) -> bool) -> Message {
+        eventually(what, || async { self.all().into_iter().find(|m| matches(m)) }).await
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
