@@ -131,7 +131,11 @@ impl Application {
         let position = queries::outbox_position(&mut connection)?;
         drop(connection);
         let readers = open_readers(&config.database)?;
-        let feed = Feed::new(Head::default(), readers.clone(), config.low_balance_threshold);
+        let feed = Feed::new(
+            Head::default(),
+            readers.clone(),
+            config.low_balance_threshold,
+        );
         let writer = Writer::start(WriterParts {
             location: config.database.clone(),
             company: installation.company,
@@ -178,11 +182,18 @@ impl Application {
             open_demo_accounts(&accounts).await?;
         }
 
-        let desk = Desk::new(accounts, statistics, config.cedula_check, instruments.clone());
-        let readiness =
-            Readiness::new(readers, instruments.clone(), publisher.is_some(), clock);
-        let lobby =
-            Lobby { desk: desk.clone(), hub: hub.clone(), instruments: instruments.clone() };
+        let desk = Desk::new(
+            accounts,
+            statistics,
+            config.cedula_check,
+            instruments.clone(),
+        );
+        let readiness = Readiness::new(readers, instruments.clone(), publisher.is_some(), clock);
+        let lobby = Lobby {
+            desk: desk.clone(),
+            hub: hub.clone(),
+            instruments: instruments.clone(),
+        };
         let server = http::server(
             listener,
             HttpParts {
@@ -218,7 +229,9 @@ impl Application {
     /// Where the embedded broker listens: MQTT, and MQTT over WebSocket.
     #[must_use]
     pub fn broker(&self) -> Option<(SocketAddr, SocketAddr)> {
-        self.broker.as_ref().map(|broker| (broker.tcp(), broker.websocket()))
+        self.broker
+            .as_ref()
+            .map(|broker| (broker.tcp(), broker.websocket()))
     }
 
     /// What it was built from.
@@ -233,7 +246,16 @@ impl Application {
     /// # Errors
     /// [`ApplicationError::Writer`] where the database has failed so that going on could do harm.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), ApplicationError> {
-        let Self { config, mut server, writer, hub, publisher, broker, readiness, .. } = self;
+        let Self {
+            config,
+            mut server,
+            writer,
+            hub,
+            publisher,
+            broker,
+            readiness,
+            ..
+        } = self;
         let handle = server.handle();
         let ended = tokio::select! {
             () = stop => Ok(()),
@@ -248,7 +270,9 @@ impl Application {
         readiness.drain();
         close_edges(server, handle, &hub).await;
         if let Some(publisher) = publisher {
-            let drain = Drain { within: config.shutdown_timeout };
+            let drain = Drain {
+                within: config.shutdown_timeout,
+            };
             match publisher.send(drain).await {
                 Ok(0) => log::info!("all is published"),
                 Ok(behind) => log::warn!("{behind} entries are published after the next start"),
@@ -266,9 +290,7 @@ impl Application {
 
 /// Stops listening, lets requests under way finish and tells sessions to leave.
 async fn close_edges(server: Server, handle: ServerHandle, hub: &Addr<SessionHub>) {
-    let stopping = actix::spawn(async move {
-        tokio::join!(handle.stop(true), server).1
-    });
+    let stopping = actix::spawn(async move { tokio::join!(handle.stop(true), server).1 });
     if let Err(error) = hub.send(CloseAll).await {
         log::warn!("the hub is gone: {error}");
     }
@@ -291,26 +313,41 @@ where
 fn lock(config: &Config) -> Result<Vec<File>, ApplicationError> {
     let folder = |path: &Path, setting| {
         let made = std::fs::create_dir_all(path);
-        made.map_err(|source| ApplicationError::Folder { path: path.to_owned(), setting, source })
+        made.map_err(|source| ApplicationError::Folder {
+            path: path.to_owned(),
+            setting,
+            source,
+        })
     };
     folder(&config.data_dir, "DATA_DIR")?;
     let Location::Sqlite(database) = &config.database;
-    if let Some(parent) = database.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = database
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         folder(parent, "DATABASE_URL")?;
     }
     let mut name = database.clone().into_os_string();
     name.push(".lock");
-    [(config.data_dir.join("atalaya.lock"), "DATA_DIR"), (PathBuf::from(name), "DATABASE_URL")]
-        .into_iter()
-        .map(|(path, setting)| {
-            let file = File::create(&path).map_err(|source| {
-                let path = path.clone();
-                ApplicationError::Folder { path, setting, source }
-            })?;
-            file.try_lock().map_err(|_| ApplicationError::Locked { path })?;
-            Ok(file)
-        })
-        .collect()
+    [
+        (config.data_dir.join("atalaya.lock"), "DATA_DIR"),
+        (PathBuf::from(name), "DATABASE_URL"),
+    ]
+    .into_iter()
+    .map(|(path, setting)| {
+        let file = File::create(&path).map_err(|source| {
+            let path = path.clone();
+            ApplicationError::Folder {
+                path,
+                setting,
+                source,
+            }
+        })?;
+        file.try_lock()
+            .map_err(|_| ApplicationError::Locked { path })?;
+        Ok(file)
+    })
+    .collect()
 }
 
 type Started = (Option<Box<dyn EmbeddedBroker>>, Option<BrokerAddress>);
@@ -321,7 +358,15 @@ async fn start_broker(config: &Config, http: SocketAddr) -> Result<Started, Appl
         MqttConfig::Off => Ok((None, None)),
         MqttConfig::External { host, port, login } => {
             let (host, port, login) = (host.clone(), *port, login.clone());
-            Ok((None, Some(BrokerAddress { host, port, login, client_id })))
+            Ok((
+                None,
+                Some(BrokerAddress {
+                    host,
+                    port,
+                    login,
+                    client_id,
+                }),
+            ))
         }
         MqttConfig::Embedded { tcp, websocket } => {
             start_embedded(config, http, *tcp, *websocket, client_id).await
@@ -359,7 +404,10 @@ async fn start_embedded(
     let address = BrokerAddress {
         host: broker.tcp().ip().to_string(),
         port: broker.tcp().port(),
-        login: Some(Login { user: OWN_USER.to_owned(), password }),
+        login: Some(Login {
+            user: OWN_USER.to_owned(),
+            password,
+        }),
         client_id,
     };
     Ok((Some(Box::new(broker)), Some(address)))
@@ -374,7 +422,9 @@ async fn start_embedded(
     _websocket: SocketAddr,
     _client_id: String,
 ) -> Result<Started, ApplicationError> {
-    Err(ApplicationError::Broker("this build has no embedded broker".to_owned()))
+    Err(ApplicationError::Broker(
+        "this build has no embedded broker".to_owned(),
+    ))
 }
 
 /// The accounts of `--demo`: cédula, given names, surnames, and cents.

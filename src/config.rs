@@ -43,15 +43,30 @@ pub struct ServeArgs {
     pub low_balance_threshold: Money,
 
     /// Where the database is: sqlite://path
-    #[arg(long, env = "DATABASE_URL", default_value = "sqlite://data/atalaya.db", help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        default_value = "sqlite://data/atalaya.db",
+        help_heading = "Storage"
+    )]
     pub database_url: String,
 
     /// Folder for what is not in the database: the embedded broker's store and the lock
-    #[arg(long, env = "DATA_DIR", default_value = "data", help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "DATA_DIR",
+        default_value = "data",
+        help_heading = "Storage"
+    )]
     pub data_dir: PathBuf,
 
     /// Address that all ports bind to
-    #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1", help_heading = "Network")]
+    #[arg(
+        long,
+        env = "BIND_ADDRESS",
+        default_value = "127.0.0.1",
+        help_heading = "Network"
+    )]
     pub bind_address: IpAddr,
 
     /// Must be true for any address but loopback: nobody is asked for a password yet
@@ -59,16 +74,31 @@ pub struct ServeArgs {
     pub allow_remote: bool,
 
     /// Port of REST, WebSocket (/ws) and the page; 0 takes a free one
-    #[arg(long, env = "HTTP_PORT", default_value_t = 5001, help_heading = "Network")]
+    #[arg(
+        long,
+        env = "HTTP_PORT",
+        default_value_t = 5001,
+        help_heading = "Network"
+    )]
     pub http_port: u16,
 
     /// Origins beyond the page's own that browsers may call from, comma-separated; their hosts are
     /// accepted in Host too
-    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', help_heading = "Network")]
+    #[arg(
+        long,
+        env = "ALLOWED_ORIGINS",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
     pub allowed_origins: Vec<String>,
 
     /// Connections at once on the HTTP port, WebSocket included
-    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 4096, help_heading = "Network")]
+    #[arg(
+        long,
+        env = "MAX_CONNECTIONS",
+        default_value_t = 4096,
+        help_heading = "Network"
+    )]
     pub max_connections: usize,
 
     /// Whether events are published on MQTT
@@ -80,11 +110,21 @@ pub struct ServeArgs {
     pub mqtt_broker_host: Option<String>,
 
     /// Port of the broker, embedded or external; 0 takes a free one for the embedded
-    #[arg(long, env = "MQTT_BROKER_PORT", default_value_t = 1883, help_heading = "MQTT")]
+    #[arg(
+        long,
+        env = "MQTT_BROKER_PORT",
+        default_value_t = 1883,
+        help_heading = "MQTT"
+    )]
     pub mqtt_broker_port: u16,
 
     /// Port of MQTT over WebSocket on the embedded broker; 0 takes a free one
-    #[arg(long, env = "MQTT_WS_PORT", default_value_t = 9001, help_heading = "MQTT")]
+    #[arg(
+        long,
+        env = "MQTT_WS_PORT",
+        default_value_t = 9001,
+        help_heading = "MQTT"
+    )]
     pub mqtt_ws_port: u16,
 
     #[command(flatten)]
@@ -92,7 +132,12 @@ pub struct ServeArgs {
     pub credentials: MqttCredentials,
 
     /// Time for the broker to take the backlog when shutting down, in seconds
-    #[arg(long, env = "SHUTDOWN_TIMEOUT", default_value_t = 10, help_heading = "General")]
+    #[arg(
+        long,
+        env = "SHUTDOWN_TIMEOUT",
+        default_value_t = 10,
+        help_heading = "General"
+    )]
     pub shutdown_timeout: u64,
 
     #[command(flatten)]
@@ -108,17 +153,29 @@ pub struct MqttCredentials {
     pub mqtt_username: Option<String>,
 
     /// Password at the external broker
-    #[arg(long, env = "MQTT_PASSWORD", hide_env_values = true, help_heading = "MQTT")]
+    #[arg(
+        long,
+        env = "MQTT_PASSWORD",
+        hide_env_values = true,
+        help_heading = "MQTT"
+    )]
     pub mqtt_password: Option<String>,
 
     /// File that holds the password
-    #[arg(long, env = "MQTT_PASSWORD_FILE", conflicts_with = "mqtt_password", help_heading = "MQTT")]
+    #[arg(
+        long,
+        env = "MQTT_PASSWORD_FILE",
+        conflicts_with = "mqtt_password",
+        help_heading = "MQTT"
+    )]
     pub mqtt_password_file: Option<PathBuf>,
 }
 
 impl fmt::Debug for MqttCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MqttCredentials").field("username", &self.mqtt_username).finish_non_exhaustive()
+        f.debug_struct("MqttCredentials")
+            .field("username", &self.mqtt_username)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,10 +189,15 @@ impl MqttCredentials {
         let password = match &self.mqtt_password_file {
             Some(path) => std::fs::read_to_string(path)
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-                .map_err(|e| ConfigError(format!("MQTT_PASSWORD_FILE: cannot read {path:?}: {e}")))?,
+                .map_err(|e| {
+                    ConfigError(format!("MQTT_PASSWORD_FILE: cannot read {path:?}: {e}"))
+                })?,
             None => self.mqtt_password.clone().unwrap_or_default(),
         };
-        Ok(self.mqtt_username.clone().map(|user| Login { user, password }))
+        Ok(self
+            .mqtt_username
+            .clone()
+            .map(|user| Login { user, password }))
     }
 }
 
@@ -150,7 +212,9 @@ pub struct Login {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Login")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,7 +230,12 @@ pub struct LogArgs {
     pub log_format: LogFormat,
 
     /// What is logged, as env_logger reads it: level, or target=level,…
-    #[arg(long, env = "RUST_LOG", default_value = "info,actix_server=warn,mqtt5=warn,rumqttc=warn", help_heading = "Logs")]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "info,actix_server=warn,mqtt5=warn,rumqttc=warn",
+        help_heading = "Logs"
+    )]
     pub rust_log: String,
 }
 
@@ -270,7 +339,10 @@ impl TryFrom<ServeArgs> for Config {
         let database =
             Location::parse(&args.database_url).map_err(|e| ConfigError(e.to_string()))?;
         let at = |port| SocketAddr::new(args.bind_address, port);
-        let mqtt = match (args.mqtt, args.mqtt_broker_host.filter(|host| !host.is_empty())) {
+        let mqtt = match (
+            args.mqtt,
+            args.mqtt_broker_host.filter(|host| !host.is_empty()),
+        ) {
             (MqttMode::Off, _) => MqttConfig::Off,
             (MqttMode::On, Some(host)) => MqttConfig::External {
                 host,
@@ -326,7 +398,11 @@ fn money(text: &str) -> Result<Money, String> {
 
 fn currency(text: &str) -> Result<String, String> {
     let fine = text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
-    if fine { Ok(text.to_owned()) } else { Err("expected three letters like USD".to_owned()) }
+    if fine {
+        Ok(text.to_owned())
+    } else {
+        Err("expected three letters like USD".to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -350,7 +426,11 @@ mod tests {
     fn only_loopback_without_a_word() {
         assert!(config(&[]).is_ok());
         assert!(config(&["--bind-address", "::1"]).is_ok());
-        assert!(config(&["--bind-address", "0.0.0.0"]).unwrap_err().contains("ALLOW_REMOTE"));
+        assert!(
+            config(&["--bind-address", "0.0.0.0"])
+                .unwrap_err()
+                .contains("ALLOW_REMOTE")
+        );
         assert!(config(&["--bind-address", "0.0.0.0", "--allow-remote"]).is_ok());
     }
 
@@ -372,7 +452,12 @@ mod tests {
     #[test]
     fn no_password_in_debug() {
         let config = config(&[
-            "--mqtt-broker-host", "h", "--mqtt-username", "u", "--mqtt-password", "canary",
+            "--mqtt-broker-host",
+            "h",
+            "--mqtt-username",
+            "u",
+            "--mqtt-password",
+            "canary",
         ]);
         assert!(!format!("{config:?}").contains("canary"));
     }

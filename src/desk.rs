@@ -49,7 +49,10 @@ pub struct Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { problem, replayed: false }
+        Self {
+            problem,
+            replayed: false,
+        }
     }
 }
 
@@ -98,7 +101,12 @@ impl Desk {
         cedula_check: CedulaCheck,
         instruments: Instruments,
     ) -> Self {
-        Self { accounts, statistics, cedula_check, instruments }
+        Self {
+            accounts,
+            statistics,
+            cedula_check,
+            instruments,
+        }
     }
 
     /// Opens an account. A key is welcome but not demanded: an account cannot be opened twice.
@@ -112,9 +120,9 @@ impl Desk {
         key: Option<&str>,
     ) -> Answer {
         let account = requests::account_id(&body.cedula)?;
-        account.check(self.cedula_check).map_err(|e| {
-            Problem::of(ProblemKind::InvalidAccountId).because(e.to_string())
-        })?;
+        account
+            .check(self.cedula_check)
+            .map_err(|e| Problem::of(ProblemKind::InvalidAccountId).because(e.to_string()))?;
         let given_names = requests::person_name("nombres", &body.nombres)?;
         let surnames = requests::person_name("apellidos", &body.apellidos)?;
         let resource = AccountResource {
@@ -126,7 +134,11 @@ impl Desk {
         };
         allow(caller, Action::OpenAccount, Resource::Account(&account))?;
         let order = Order {
-            command: Command::Open { account, given_names, surnames },
+            command: Command::Open {
+                account,
+                given_names,
+                surnames,
+            },
             principal: caller.principal,
             channel: caller.channel,
             site: None,
@@ -207,7 +219,9 @@ impl Desk {
     pub async fn account(&self, caller: Caller, account: &str) -> Answer {
         let account = requests::account_id(account)?;
         allow(caller, Action::ReadAccount, Resource::Account(&account))?;
-        let found = within(self.accounts.send(FindAccount(account))).await?.map_err(unread)?;
+        let found = within(self.accounts.send(FindAccount(account)))
+            .await?
+            .map_err(unread)?;
         let view = found.ok_or(ProblemKind::UnknownAccount)?;
         reply(&AccountResource {
             cedula: view.id.to_string(),
@@ -255,11 +269,16 @@ impl Desk {
             .entries
             .iter()
             .filter_map(|(entry, site)| match &entry.fact {
-                Fact::Posted(movement) => Some(MovementResource::new(entry, movement, site.clone())),
+                Fact::Posted(movement) => {
+                    Some(MovementResource::new(entry, movement, site.clone()))
+                }
                 Fact::AccountOpened { .. } | Fact::Refused { .. } => None,
             })
             .collect();
-        reply(&Page { datos, siguiente: history.next.map(|seq| seq.to_string()) })
+        reply(&Page {
+            datos,
+            siguiente: history.next.map(|seq| seq.to_string()),
+        })
     }
 
     /// Takes statistics, which also publishes them.
@@ -291,11 +310,16 @@ impl Desk {
 
     /// Counts a problem that an edge is about to answer.
     pub fn count_problem(&self, problem: &Problem) {
-        self.instruments.problems.with_label_values(&[problem.kind.code()]).inc();
+        self.instruments
+            .problems
+            .with_label_values(&[problem.kind.code()])
+            .inc();
     }
 
     async fn place(&self, order: Order, body: impl FnOnce(&Entry) -> Option<Bytes>) -> Answer {
-        let ticket = within(self.accounts.send(PlaceOrder(order))).await?.map_err(unwritten)?;
+        let ticket = within(self.accounts.send(PlaceOrder(order)))
+            .await?
+            .map_err(unwritten)?;
         let decision: Decision = within(ticket).await?.map_err(unwritten)?;
         let replayed = decision.replayed;
         match decision.outcome {
@@ -303,13 +327,18 @@ impl Desk {
                 let body = body(&entry).ok_or(ProblemKind::Internal)?;
                 Ok(Reply { body, replayed })
             }
-            Outcome::Refused(refusal) => Err(Failure { problem: refused(refusal), replayed }),
+            Outcome::Refused(refusal) => Err(Failure {
+                problem: refused(refusal),
+                replayed,
+            }),
         }
     }
 
     /// Tells an unknown account from a cursor that is not one of its own.
     async fn no_such_page(&self, account: AccountId) -> Result<Failure, Failure> {
-        let found = within(self.accounts.send(FindAccount(account))).await?.map_err(unread)?;
+        let found = within(self.accounts.send(FindAccount(account)))
+            .await?
+            .map_err(unread)?;
         Ok(match found {
             Some(_) => invalid_parameter("cursor: not one of this account"),
             None => ProblemKind::UnknownAccount.into(),
@@ -328,7 +357,10 @@ async fn within<T, E>(answer: impl Future<Output = Result<T, E>>) -> Result<T, F
 }
 
 fn reply(body: &impl serde::Serialize) -> Answer {
-    Ok(Reply { body: json(body), replayed: false })
+    Ok(Reply {
+        body: json(body),
+        replayed: false,
+    })
 }
 
 fn allow(caller: Caller, action: Action, resource: Resource<'_>) -> Result<(), Problem> {
@@ -345,7 +377,9 @@ fn demand_key(key: Option<&str>) -> Result<IdempotencyKey, Problem> {
 }
 
 fn invalid_parameter(reason: &'static str) -> Failure {
-    Problem::of(ProblemKind::InvalidParameter).because(reason).into()
+    Problem::of(ProblemKind::InvalidParameter)
+        .because(reason)
+        .into()
 }
 
 fn refused(refusal: Refusal) -> Problem {

@@ -36,12 +36,28 @@ pub fn start(args: &LogArgs) -> Result<(), ConfigError> {
     let terminal = logger(args, Target::Stderr)?;
     let file = |name: &str| logger(args, Target::Pipe(Box::new(rotating(&folder.join(name)))));
     let outlets = vec![
-        Outlet { logger: terminal, takes: |_| true },
-        Outlet { logger: file("system.log")?, takes: |_| true },
-        Outlet { logger: file("alerts.log")?, takes: |record| record.target() == ALERTS },
-        Outlet { logger: file("errors.log")?, takes: |record| record.level() <= Level::Error },
+        Outlet {
+            logger: terminal,
+            takes: |_| true,
+        },
+        Outlet {
+            logger: file("system.log")?,
+            takes: |_| true,
+        },
+        Outlet {
+            logger: file("alerts.log")?,
+            takes: |record| record.target() == ALERTS,
+        },
+        Outlet {
+            logger: file("errors.log")?,
+            takes: |record| record.level() <= Level::Error,
+        },
     ];
-    let most = outlets.iter().map(|o| o.logger.filter()).max().unwrap_or(LevelFilter::Off);
+    let most = outlets
+        .iter()
+        .map(|o| o.logger.filter())
+        .max()
+        .unwrap_or(LevelFilter::Off);
     log::set_boxed_logger(Box::new(Fan { outlets }))
         .map_err(|e| ConfigError(format!("logs are started already: {e}")))?;
     log::set_max_level(most);
@@ -50,7 +66,11 @@ pub fn start(args: &LogArgs) -> Result<(), ConfigError> {
 
 /// Files are opened when first written to; a folder that refuses them should be told at once.
 fn probe(folder: &Path) -> std::io::Result<()> {
-    std::fs::OpenOptions::new().create(true).append(true).open(folder.join("system.log")).map(drop)
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("system.log"))
+        .map(drop)
 }
 
 fn logger(args: &LogArgs, target: Target) -> Result<env_logger::Logger, ConfigError> {
@@ -68,7 +88,11 @@ fn logger(args: &LogArgs, target: Target) -> Result<env_logger::Logger, ConfigEr
 /// Whether each directive of `RUST_LOG` ends in a level.
 fn env_filter(directives: &str) -> Result<(), ConfigError> {
     let directives = directives.split('/').next().unwrap_or_default();
-    for directive in directives.split(',').map(str::trim).filter(|d| !d.is_empty()) {
+    for directive in directives
+        .split(',')
+        .map(str::trim)
+        .filter(|d| !d.is_empty())
+    {
         let level = directive.rsplit('=').next().unwrap_or_default();
         let is_target = !directive.contains('=') && level.contains("::");
         if level.parse::<LevelFilter>().is_err() && !is_target {
@@ -103,7 +127,9 @@ struct Fan {
 
 impl Log for Fan {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.outlets.iter().any(|outlet| outlet.logger.enabled(metadata))
+        self.outlets
+            .iter()
+            .any(|outlet| outlet.logger.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -122,7 +148,12 @@ impl Log for Fan {
 fn text_line(line: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
     let now = Timestamp::now();
     let message = escape(&record.args().to_string());
-    writeln!(line, "{now:.3} {:5} {} {message}", record.level(), record.target())
+    writeln!(
+        line,
+        "{now:.3} {:5} {} {message}",
+        record.level(),
+        record.target()
+    )
 }
 
 #[derive(Serialize)]
@@ -167,13 +198,23 @@ mod tests {
 
     #[test]
     fn one_record_is_one_line() {
-        assert_eq!(escape("a\r\nERROR forged\u{1b}[2J"), "a\\r\\nERROR forged\\u{1b}[2J");
+        assert_eq!(
+            escape("a\r\nERROR forged\u{1b}[2J"),
+            "a\\r\\nERROR forged\\u{1b}[2J"
+        );
         assert_eq!(escape("Pérez\u{2028}x"), "Pérez\\u{2028}x");
     }
 
     #[test]
     fn a_bad_filter_is_told() {
-        for fine in ["info", "warn,atalaya=debug", "atalaya::mqtt=trace", "off", "", "info/x"] {
+        for fine in [
+            "info",
+            "warn,atalaya=debug",
+            "atalaya::mqtt=trace",
+            "off",
+            "",
+            "info/x",
+        ] {
             assert!(env_filter(fine).is_ok(), "{fine}");
         }
         for wrong in ["loud", "atalaya=loud", "info,x=y"] {

@@ -15,16 +15,20 @@ pub fn is_allowed(allowed: &[String], host: &str, origin: Option<&str>) -> bool 
     let host_allowed = is_local(host) || allowed.iter().any(|o| origin_host(o) == Some(host));
     let origin_allowed = origin.is_none_or(|origin| {
         let same = origin_host(origin).is_some_and(|from| from.eq_ignore_ascii_case(host));
-        same || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        same || allowed
+            .iter()
+            .any(|allowed| allowed.eq_ignore_ascii_case(origin))
     });
     host_allowed && origin_allowed
 }
 
 fn is_local(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
-        Some(rest) => return rest.split_once(']').is_some_and(|(ip, port)| {
-            ip.parse::<Ipv6Addr>().is_ok() && is_port(port)
-        }),
+        Some(rest) => {
+            return rest
+                .split_once(']')
+                .is_some_and(|(ip, port)| ip.parse::<Ipv6Addr>().is_ok() && is_port(port));
+        }
         None => match host.split_once(':') {
             Some((name, port)) if port.parse::<u16>().is_ok() => name,
             Some(_) => return false,
@@ -35,7 +39,10 @@ fn is_local(host: &str) -> bool {
 }
 
 fn is_port(text: &str) -> bool {
-    text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+    text.is_empty()
+        || text
+            .strip_prefix(':')
+            .is_some_and(|port| port.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]
@@ -61,7 +68,11 @@ mod tests {
             ("", None, false),
             ("localhost:x", None, false),
         ] {
-            assert_eq!(is_allowed(&allowed, host, origin), fine, "{host} {origin:?}");
+            assert_eq!(
+                is_allowed(&allowed, host, origin),
+                fine,
+                "{host} {origin:?}"
+            );
         }
     }
 }

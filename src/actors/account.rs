@@ -64,7 +64,11 @@ impl AccountActor {
     /// An actor over `writer` and `readers`.
     #[must_use]
     pub fn new(writer: Writer, readers: ReadPool) -> Self {
-        Self { writer, readers, reads: Arc::new(Semaphore::new(READS)) }
+        Self {
+            writer,
+            readers,
+            reads: Arc::new(Semaphore::new(READS)),
+        }
     }
 
     fn read<T, F>(&self, work: F) -> ResponseFuture<Result<T, ReadError>>

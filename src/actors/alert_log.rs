@@ -28,7 +28,11 @@ impl AlertLog {
     #[must_use]
     pub fn new(feed: Feed, threshold: Money) -> Self {
         let position = feed.head().seq;
-        Self { feed, threshold, position }
+        Self {
+            feed,
+            threshold,
+            position,
+        }
     }
 }
 
@@ -47,7 +51,9 @@ impl StreamHandler<Head> for AlertLog {
             let Some(last) = notices.last() else { return };
             self.position = last.entry.position.seq;
             for notice in &notices {
-                let Fact::Posted(movement) = &notice.entry.fact else { continue };
+                let Fact::Posted(movement) = &notice.entry.fact else {
+                    continue;
+                };
                 if movement.posting.leaves_less_than(self.threshold) {
                     let (account, balance) = (&movement.account.id, movement.posting.balance);
                     log::warn!(target: ALERTS, "LOW_BALANCE {account:?} has {balance}");

@@ -65,7 +65,10 @@ impl Gauges {
         registry.register(Box::new(outbox_lag.clone()))?;
         Ok(Self {
             journal_head: whole("atalaya_journal_head", "Last sequence of the journal.")?,
-            postings: whole("atalaya_postings", "Postings since the database was created.")?,
+            postings: whole(
+                "atalaya_postings",
+                "Postings since the database was created.",
+            )?,
             writer_queue: whole(
                 "atalaya_writer_queue_operations",
                 "Operations that wait for the next group.",
@@ -125,7 +128,11 @@ impl Handler<Scrape> for MetricsActor {
     fn handle(&mut self, _: Scrape, _: &mut Self::Context) -> Self::Result {
         let counted = self.parts.hub.send(CountSessions);
         let feed = self.parts.feed.clone();
-        let outbox = self.parts.outbox.as_ref().map(|gauge| gauge.load(Ordering::Relaxed));
+        let outbox = self
+            .parts
+            .outbox
+            .as_ref()
+            .map(|gauge| gauge.load(Ordering::Relaxed));
         let sampled = async move {
             let sessions = counted.await.ok();
             let oldest = match outbox {
@@ -135,23 +142,34 @@ impl Handler<Scrape> for MetricsActor {
             let oldest = oldest.and_then(|notices| notices.first().map(|n| n.entry.at));
             (sessions, oldest)
         };
-        Box::pin(sampled.into_actor(self).map(move |(sessions, oldest), actor, _| {
-            let head = actor.parts.feed.head();
-            let gauges = &actor.gauges;
-            gauges.journal_head.set(head.seq);
-            gauges.postings.set(head.postings);
-            gauges.writer_queue.set(i64::try_from(actor.parts.writer.depth()).unwrap_or(i64::MAX));
-            if let Some(count) = sessions {
-                gauges.sessions.set(i64::try_from(count.clients).unwrap_or(i64::MAX));
-                gauges.session_addresses.set(i64::try_from(count.addresses).unwrap_or(i64::MAX));
-            }
-            if let Some(position) = outbox {
-                gauges.outbox_backlog.set((head.seq - position).max(0));
-            }
-            let age = oldest.map_or(0, |at| actor.parts.clock.now().saturating_sub(at).max(0));
-            let age = std::time::Duration::from_micros(u64::try_from(age).unwrap_or(0));
-            gauges.outbox_lag.set(age.as_secs_f64());
-            actor.render()
-        }))
+        Box::pin(
+            sampled
+                .into_actor(self)
+                .map(move |(sessions, oldest), actor, _| {
+                    let head = actor.parts.feed.head();
+                    let gauges = &actor.gauges;
+                    gauges.journal_head.set(head.seq);
+                    gauges.postings.set(head.postings);
+                    gauges
+                        .writer_queue
+                        .set(i64::try_from(actor.parts.writer.depth()).unwrap_or(i64::MAX));
+                    if let Some(count) = sessions {
+                        gauges
+                            .sessions
+                            .set(i64::try_from(count.clients).unwrap_or(i64::MAX));
+                        gauges
+                            .session_addresses
+                            .set(i64::try_from(count.addresses).unwrap_or(i64::MAX));
+                    }
+                    if let Some(position) = outbox {
+                        gauges.outbox_backlog.set((head.seq - position).max(0));
+                    }
+                    let age =
+                        oldest.map_or(0, |at| actor.parts.clock.now().saturating_sub(at).max(0));
+                    let age = std::time::Duration::from_micros(u64::try_from(age).unwrap_or(0));
+                    gauges.outbox_lag.set(age.as_secs_f64());
+                    actor.render()
+                }),
+        )
     }
 }

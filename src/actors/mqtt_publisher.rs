@@ -259,7 +259,11 @@ impl MqttPublisher {
             return false;
         };
         let token = connected.next_token;
-        if connected.outbound.try_send(Outbound { token, event }).is_err() {
+        if connected
+            .outbound
+            .try_send(Outbound { token, event })
+            .is_err()
+        {
             return false;
         }
         connected.next_token += 1;
@@ -326,26 +330,37 @@ impl MqttPublisher {
 
     fn take(&mut self, notices: &[Arc<Notice>]) {
         for notice in notices {
-            self.delivery.load(notice.entry.position.seq, notice.events().to_vec());
+            self.delivery
+                .load(notice.entry.position.seq, notice.events().to_vec());
         }
     }
 
     fn up(&mut self, ctx: &mut Context<Self>) {
-        let Some(connected) = &mut self.connected else { return };
+        let Some(connected) = &mut self.connected else {
+            return;
+        };
         connected.is_up = true;
         connected.up_since = Instant::now();
         connected.last_answer = Instant::now();
         self.parts.instruments.mqtt_connections.inc();
         self.parts.instruments.mqtt_connected.set(1);
-        log::info!("connected to the broker at {}:{}", self.parts.broker.host, self.parts.broker.port);
+        log::info!(
+            "connected to the broker at {}:{}",
+            self.parts.broker.host,
+            self.parts.broker.port
+        );
         let event = Arc::new(self.presence("en_linea").event());
         self.send(Errand::Presence, event);
         self.pump(ctx);
     }
 
     fn acknowledged(&mut self, token: u64, ctx: &mut Context<Self>) {
-        let Some(connected) = &mut self.connected else { return };
-        let Some(errand) = connected.errands.remove(&token) else { return };
+        let Some(connected) = &mut self.connected else {
+            return;
+        };
+        let Some(errand) = connected.errands.remove(&token) else {
+            return;
+        };
         if errand != Errand::Statistics {
             // At quality of service 0 the broker has said nothing.
             connected.last_answer = Instant::now();
@@ -373,19 +388,24 @@ impl MqttPublisher {
             Errand::Presence => "presence",
             Errand::Statistics => "statistics",
         };
-        self.parts.instruments.mqtt_acknowledged.with_label_values(&[purpose]).inc();
+        self.parts
+            .instruments
+            .mqtt_acknowledged
+            .with_label_values(&[purpose])
+            .inc();
         self.pump(ctx);
     }
 
-    fn refused(
-        &mut self,
-        token: u64,
-        unauthorized: bool,
-        reason: &str,
-        ctx: &mut Context<Self>,
-    ) {
-        self.parts.instruments.mqtt_refused.with_label_values(&[reason]).inc();
-        let errand = self.connected.as_mut().and_then(|c| c.errands.remove(&token));
+    fn refused(&mut self, token: u64, unauthorized: bool, reason: &str, ctx: &mut Context<Self>) {
+        self.parts
+            .instruments
+            .mqtt_refused
+            .with_label_values(&[reason])
+            .inc();
+        let errand = self
+            .connected
+            .as_mut()
+            .and_then(|c| c.errands.remove(&token));
         if unauthorized {
             log::error!(
                 "the broker does not let us publish: grant the user the topics banco/# and \
@@ -403,7 +423,10 @@ impl MqttPublisher {
     }
 
     fn down(&mut self, unauthorized: bool, reason: &str, ctx: &mut Context<Self>) {
-        let was_up = self.connected.as_ref().is_some_and(|connected| connected.is_up);
+        let was_up = self
+            .connected
+            .as_ref()
+            .is_some_and(|connected| connected.is_up);
         if unauthorized {
             log::error!(
                 "the broker does not let us in: {reason}; check MQTT_USERNAME and MQTT_PASSWORD; \
@@ -465,7 +488,10 @@ impl MqttPublisher {
             return;
         }
         let quarantined = std::mem::take(&mut self.quarantined);
-        let update = OutboxUpdate { position, quarantined: quarantined.clone() };
+        let update = OutboxUpdate {
+            position,
+            quarantined: quarantined.clone(),
+        };
         let Ok(ticket) = self.parts.writer.move_outbox(update) else {
             // The writer is busy with money; the next tick asks again.
             self.quarantined = quarantined;
@@ -476,7 +502,10 @@ impl MqttPublisher {
             publisher.storing = false;
             match stored {
                 Ok(Ok(())) => publisher.stored = position,
-                _ => publisher.quarantined.splice(0..0, quarantined).for_each(drop),
+                _ => publisher
+                    .quarantined
+                    .splice(0..0, quarantined)
+                    .for_each(drop),
             }
         }));
     }
@@ -497,7 +526,9 @@ impl MqttPublisher {
 
     /// The broker has said how far its retained balances are right.
     fn marker(&mut self, marker: Option<RetainedMarker>) {
-        let Some(connected) = &mut self.connected else { return };
+        let Some(connected) = &mut self.connected else {
+            return;
+        };
         if connected.marker != MarkerState::Unknown {
             return;
         }
@@ -512,7 +543,11 @@ impl MqttPublisher {
                 connected.marker = MarkerState::Repairing;
                 log::info!("retained balances are repaired from position {at} on");
                 let rows = BTreeSet::new();
-                self.repair = Some(Repair::Collecting { from: at, until: position, rows });
+                self.repair = Some(Repair::Collecting {
+                    from: at,
+                    until: position,
+                    rows,
+                });
             }
             None if position == 0 => connected.marker = MarkerState::At(0),
             None => {
@@ -526,7 +561,10 @@ impl MqttPublisher {
     /// Takes the next step of a repair, unless the last one is still under way.
     fn repair_some(&mut self, ctx: &mut Context<Self>) {
         let quiet = self.connected.as_ref().is_some_and(|connected| {
-            !connected.errands.values().any(|errand| *errand == Errand::Repair)
+            !connected
+                .errands
+                .values()
+                .any(|errand| *errand == Errand::Repair)
         });
         if self.repairing || !quiet || !self.has_room() {
             return;
@@ -625,15 +663,22 @@ impl MqttPublisher {
     fn renew_marker(&mut self) {
         // Never ahead of what is stored: after a crash the marker would be taken for foreign.
         let position = self.stored;
-        let Some(connected) = &mut self.connected else { return };
+        let Some(connected) = &mut self.connected else {
+            return;
+        };
         let repaired = self.repair.is_none()
             && !self.repairing
-            && !connected.errands.values().any(|errand| *errand == Errand::Repair);
+            && !connected
+                .errands
+                .values()
+                .any(|errand| *errand == Errand::Repair);
         if connected.marker == MarkerState::Repairing && repaired {
             log::info!("retained balances are right");
             connected.marker = MarkerState::At(0);
         }
-        let MarkerState::At(at) = connected.marker else { return };
+        let MarkerState::At(at) = connected.marker else {
+            return;
+        };
         let finishing = self.draining.is_some();
         if at >= position || (self.marked_at.elapsed() < MARKER_PERIOD && !finishing) {
             return;
@@ -643,7 +688,10 @@ impl MqttPublisher {
             return;
         }
         self.marked_at = Instant::now();
-        let marker = RetainedMarker { base: self.parts.database_id, posicion: position };
+        let marker = RetainedMarker {
+            base: self.parts.database_id,
+            posicion: position,
+        };
         self.send(Errand::Marker(position), Arc::new(marker.event()));
     }
 
@@ -651,7 +699,9 @@ impl MqttPublisher {
 
     /// Ends when all is published, marked and stored and goodbye is said, or when time is up.
     fn drain_on(&mut self) {
-        let Some((deadline, _)) = &self.draining else { return };
+        let Some((deadline, _)) = &self.draining else {
+            return;
+        };
         let acknowledged = self.delivery.acknowledged_to();
         let behind = self.parts.feed.head().seq - acknowledged;
         let stored = self.stored == acknowledged;
@@ -666,7 +716,11 @@ impl MqttPublisher {
         if (published || late) && self.farewell == Farewell::NotYet {
             let event = Arc::new(self.presence("fuera_de_linea").event());
             let said = self.send(Errand::Farewell, event);
-            self.farewell = if said { Farewell::Said } else { Farewell::Heard };
+            self.farewell = if said {
+                Farewell::Said
+            } else {
+                Farewell::Heard
+            };
         }
         let done = self.farewell == Farewell::Heard && stored;
         if (done || late)
@@ -722,7 +776,9 @@ impl Actor for MqttPublisher {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        self.parts.gauge.store(self.parts.position, Ordering::Relaxed);
+        self.parts
+            .gauge
+            .store(self.parts.position, Ordering::Relaxed);
         ctx.add_stream(super::news(self.parts.feed.news()));
         ctx.run_interval(TICK, Self::tick);
         self.connect(ctx);
@@ -739,17 +795,28 @@ impl StreamHandler<Head> for MqttPublisher {
 
 impl StreamHandler<Said> for MqttPublisher {
     fn handle(&mut self, said: Said, ctx: &mut Self::Context) {
-        if self.connected.as_ref().is_none_or(|now| now.generation != said.generation) {
+        if self
+            .connected
+            .as_ref()
+            .is_none_or(|now| now.generation != said.generation)
+        {
             return;
         }
         match said.link {
             Link::Up => self.up(ctx),
             Link::Acknowledged(token) => self.acknowledged(token, ctx),
-            Link::Refused { token, unauthorized, reason } => {
+            Link::Refused {
+                token,
+                unauthorized,
+                reason,
+            } => {
                 self.refused(token, unauthorized, &reason, ctx);
             }
             Link::Marker(marker) => self.marker(marker),
-            Link::Down { unauthorized, reason } => self.down(unauthorized, &reason, ctx),
+            Link::Down {
+                unauthorized,
+                reason,
+            } => self.down(unauthorized, &reason, ctx),
         }
     }
 
@@ -761,7 +828,11 @@ impl Handler<Publish> for MqttPublisher {
     type Result = ();
 
     fn handle(&mut self, Publish(event): Publish, _: &mut Self::Context) {
-        debug_assert_eq!(event.qos, Qos::AtMostOnce, "what must arrive is in the journal");
+        debug_assert_eq!(
+            event.qos,
+            Qos::AtMostOnce,
+            "what must arrive is in the journal"
+        );
         self.send(Errand::Statistics, event);
     }
 }

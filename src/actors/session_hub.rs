@@ -162,7 +162,11 @@ impl Filters {
     /// Whether the event at `seq` is wanted and has not been delivered.
     fn want(&self, topic: &str, seq: i64) -> bool {
         let mut wanted = false;
-        for filter in self.0.iter().filter(|filter| matches(topic, &filter.pattern)) {
+        for filter in self
+            .0
+            .iter()
+            .filter(|filter| matches(topic, &filter.pattern))
+        {
             if filter.delivered_to >= seq {
                 return false;
             }
@@ -179,7 +183,10 @@ impl Filters {
 
     fn add(&mut self, pattern: &str, from: i64) {
         self.0.retain(|filter| filter.pattern != pattern);
-        self.0.push(Filter { pattern: pattern.to_owned(), delivered_to: from });
+        self.0.push(Filter {
+            pattern: pattern.to_owned(),
+            delivered_to: from,
+        });
     }
 
     /// Where the filter that is furthest behind stands.
@@ -248,7 +255,11 @@ impl SessionHub {
 
     /// Distributes what is new, from the ring where possible.
     fn follow(&mut self, ctx: &mut Context<Self>) {
-        if self.sessions.values().all(|session| session.filters.0.is_empty()) {
+        if self
+            .sessions
+            .values()
+            .all(|session| session.filters.0.is_empty())
+        {
             self.position = self.feed.head().seq;
             return;
         }
@@ -266,14 +277,17 @@ impl SessionHub {
         let feed = self.feed.clone();
         let position = self.position;
         let read = async move { feed.read_after(position, BATCH).await };
-        ctx.wait(read.into_actor(self).map(|notices, hub, ctx| match notices {
-            Ok(notices) => {
-                hub.distribute(&notices, ctx);
-                hub.follow(ctx);
-            }
-            // The next news tries again; nothing is skipped meanwhile.
-            Err(error) => log::warn!("sessions wait, the journal cannot be read: {error}"),
-        }));
+        ctx.wait(
+            read.into_actor(self)
+                .map(|notices, hub, ctx| match notices {
+                    Ok(notices) => {
+                        hub.distribute(&notices, ctx);
+                        hub.follow(ctx);
+                    }
+                    // The next news tries again; nothing is skipped meanwhile.
+                    Err(error) => log::warn!("sessions wait, the journal cannot be read: {error}"),
+                }),
+        );
     }
 
     fn distribute(&mut self, notices: &[Arc<Notice>], ctx: &mut Context<Self>) {
@@ -294,12 +308,18 @@ impl SessionHub {
         let mut frame = None;
         let mut full = Vec::new();
         for id in self.candidates(&event.topic) {
-            let Some(session) = self.sessions.get(&id) else { continue };
+            let Some(session) = self.sessions.get(&id) else {
+                continue;
+            };
             if !session.live || !session.filters.want(&event.topic, position.seq) {
                 continue;
             }
             let frame = frame.get_or_insert_with(|| frames::event(event, Some(position), false));
-            if session.frames.try_send(Deliver::Frame(frame.clone())).is_err() {
+            if session
+                .frames
+                .try_send(Deliver::Frame(frame.clone()))
+                .is_err()
+            {
                 full.push(id);
             }
         }
@@ -309,14 +329,25 @@ impl SessionHub {
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.filters.delivered(from);
             }
-            self.catch_up(id, Start { from, retained: Vec::new(), retained_at: from }, ctx);
+            self.catch_up(
+                id,
+                Start {
+                    from,
+                    retained: Vec::new(),
+                    retained_at: from,
+                },
+                ctx,
+            );
         }
     }
 
     fn candidates(&self, topic: &str) -> Vec<SessionId> {
         let exact = self.exact.get(topic).into_iter().flatten();
         let wild = self.wild.iter().filter(|id| {
-            !self.exact.get(topic).is_some_and(|exact| exact.contains(id))
+            !self
+                .exact
+                .get(topic)
+                .is_some_and(|exact| exact.contains(id))
         });
         exact.chain(wild).copied().collect()
     }
@@ -325,11 +356,16 @@ impl SessionHub {
     fn catch_up(&mut self, id: SessionId, start: Start, ctx: &mut Context<Self>) {
         self.tasks += 1;
         let task = self.tasks;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         session.live = false;
         session.task = task;
-        let announced: Vec<_> =
-            start.retained.iter().filter_map(|topic| self.retained.get(topic).cloned()).collect();
+        let announced: Vec<_> = start
+            .retained
+            .iter()
+            .filter_map(|topic| self.retained.get(topic).cloned())
+            .collect();
         let frames = session.frames.clone();
         let feed = self.feed.clone();
         let prelude = async move {
@@ -356,7 +392,10 @@ impl SessionHub {
         ctx: &mut Context<Self>,
     ) {
         let position = self.position;
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.task == task)
+        let Some(session) = self
+            .sessions
+            .get_mut(&id)
+            .filter(|session| session.task == task)
         else {
             return;
         };
@@ -377,7 +416,10 @@ impl SessionHub {
     fn evict(&mut self, id: SessionId, reason: &'static str) {
         if let Some(session) = self.forget(id) {
             log::warn!("session {id} is evicted: {reason}");
-            self.instruments.sessions_ended.with_label_values(&[reason]).inc();
+            self.instruments
+                .sessions_ended
+                .with_label_values(&[reason])
+                .inc();
             actix::spawn(end(session, reason));
         }
     }
@@ -471,20 +513,17 @@ async fn replay(
 }
 
 /// The frame of what a broker would have retained on `topic` at the position `at`.
-async fn retained_balance(
-    feed: &Feed,
-    topic: &str,
-    at: i64,
-) -> Result<Option<Bytes>, Eviction> {
+async fn retained_balance(feed: &Feed, topic: &str, at: i64) -> Result<Option<Bytes>, Eviction> {
     let Some(account) = topics::account_of(topic) else {
         return Ok(None);
     };
-    let entry = storage::read(feed.readers(), move |connection| {
-        match queries::find_account(connection, &account)? {
+    let entry = storage::read(
+        feed.readers(),
+        move |connection| match queries::find_account(connection, &account)? {
             Some(found) => queries::posting_until(connection, found.last_seq, at),
             None => Ok(None),
-        }
-    })
+        },
+    )
     .await
     .map_err(|_| Eviction::Journal)?;
     Ok(entry.and_then(|entry| match &entry.fact {
@@ -537,7 +576,10 @@ impl Handler<Disconnect> for SessionHub {
 
     fn handle(&mut self, Disconnect(id): Disconnect, _: &mut Self::Context) {
         if self.forget(id).is_some() {
-            self.instruments.sessions_ended.with_label_values(&["closed"]).inc();
+            self.instruments
+                .sessions_ended
+                .with_label_values(&["closed"])
+                .inc();
         }
     }
 }
@@ -549,7 +591,9 @@ impl Handler<Subscribe> for SessionHub {
         self.follow(ctx);
         let now = self.position;
         let from = asked.from.map_or(now, |position| position.seq.min(now));
-        let Some(session) = self.sessions.get_mut(&asked.id) else { return };
+        let Some(session) = self.sessions.get_mut(&asked.id) else {
+            return;
+        };
         if session.live {
             session.filters.delivered(now);
         }
@@ -558,16 +602,31 @@ impl Handler<Subscribe> for SessionHub {
             if has_wildcards(pattern) {
                 self.wild.insert(asked.id);
             } else {
-                self.exact.entry(pattern.clone()).or_default().insert(asked.id);
+                self.exact
+                    .entry(pattern.clone())
+                    .or_default()
+                    .insert(asked.id);
             }
         }
         // Whoever is behind already goes on from there; the rest starts where it was asked for.
         let from = session.filters.behind().unwrap_or(now);
         let retained = match asked.from {
-            None => asked.filters.into_iter().filter(|filter| !has_wildcards(filter)).collect(),
+            None => asked
+                .filters
+                .into_iter()
+                .filter(|filter| !has_wildcards(filter))
+                .collect(),
             Some(_) => Vec::new(),
         };
-        self.catch_up(asked.id, Start { from, retained, retained_at: now }, ctx);
+        self.catch_up(
+            asked.id,
+            Start {
+                from,
+                retained,
+                retained_at: now,
+            },
+            ctx,
+        );
     }
 }
 
@@ -575,8 +634,13 @@ impl Handler<Unsubscribe> for SessionHub {
     type Result = ();
 
     fn handle(&mut self, asked: Unsubscribe, _: &mut Self::Context) {
-        let Some(session) = self.sessions.get_mut(&asked.id) else { return };
-        session.filters.0.retain(|filter| !asked.filters.contains(&filter.pattern));
+        let Some(session) = self.sessions.get_mut(&asked.id) else {
+            return;
+        };
+        session
+            .filters
+            .0
+            .retain(|filter| !asked.filters.contains(&filter.pattern));
         if !session.filters.have_wildcards() {
             self.wild.remove(&asked.id);
         }
@@ -591,12 +655,21 @@ impl Handler<Announce> for SessionHub {
 
     fn handle(&mut self, Announce(event): Announce, _: &mut Self::Context) {
         if event.retain {
-            self.retained.insert(event.topic.clone(), Arc::clone(&event));
+            self.retained
+                .insert(event.topic.clone(), Arc::clone(&event));
         }
         let mut frame = None;
         for id in self.candidates(&event.topic) {
-            let Some(session) = self.sessions.get(&id) else { continue };
-            if session.live && session.filters.0.iter().any(|f| matches(&event.topic, &f.pattern)) {
+            let Some(session) = self.sessions.get(&id) else {
+                continue;
+            };
+            if session.live
+                && session
+                    .filters
+                    .0
+                    .iter()
+                    .any(|f| matches(&event.topic, &f.pattern))
+            {
                 let frame = frame.get_or_insert_with(|| frames::event(&event, None, false));
                 let _ = session.frames.try_send(Deliver::Frame(frame.clone()));
             }
@@ -619,8 +692,11 @@ impl Handler<CountSessions> for SessionHub {
     type Result = SessionCount;
 
     fn handle(&mut self, _: CountSessions, _: &mut Self::Context) -> SessionCount {
-        let addresses: HashSet<_> =
-            self.sessions.values().filter_map(|session| session.address).collect();
+        let addresses: HashSet<_> = self
+            .sessions
+            .values()
+            .filter_map(|session| session.address)
+            .collect();
         SessionCount {
             clients: self.sessions.len() as u64,
             addresses: addresses.len() as u64,

@@ -47,7 +47,13 @@ impl StatisticsActor {
         publisher: Option<Addr<MqttPublisher>>,
         clock: Clock,
     ) -> Self {
-        Self { feed, hub, publisher, clock, published: None }
+        Self {
+            feed,
+            hub,
+            publisher,
+            clock,
+            published: None,
+        }
     }
 
     fn take(&self) -> ResponseActFuture<Self, Option<Statistics>> {
@@ -66,7 +72,10 @@ impl StatisticsActor {
     /// Publishes `statistics`; asked for or, if not, only when they have changed.
     fn publish(&mut self, statistics: Statistics, asked: bool) {
         if let Some((at, last)) = &self.published {
-            let same = Statistics { timestamp: last.timestamp, ..statistics } == *last;
+            let same = Statistics {
+                timestamp: last.timestamp,
+                ..statistics
+            } == *last;
             if at.elapsed() < LEAST || (same && !asked) {
                 return;
             }

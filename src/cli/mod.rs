@@ -6,7 +6,7 @@ mod serve;
 
 use crate::config::ServeArgs;
 use anstream::eprintln;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Accounts and alarms for organisations with many sites.
@@ -31,6 +31,23 @@ enum Command {
     Import(import::ImportArgs),
 }
 
+/// The command line, with empty variables counting as unset: compose files and `.env` leave them.
+fn command() -> clap::Command {
+    let drop_empty = |arg: clap::Arg| {
+        let is_empty = arg
+            .get_env()
+            .is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
+        if is_empty {
+            arg.env(clap::builder::Resettable::Reset)
+        } else {
+            arg
+        }
+    };
+    Cli::command()
+        .mut_args(drop_empty)
+        .mut_subcommands(move |subcommand| subcommand.mut_args(drop_empty))
+}
+
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -40,7 +57,10 @@ pub fn main() -> ExitCode {
         eprintln!("atalaya: .env: {error}");
         return ExitCode::from(2);
     }
-    let cli = Cli::parse();
+    let cli = match Cli::from_arg_matches(&command().get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let result = match cli.command {
         None => serve::run(cli.serve),
         Some(Command::Serve(args)) => serve::run(*args),

@@ -17,9 +17,11 @@ pub(super) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn std::error::Error
         // Before anything is started, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let application = Application::build(config, Clock::system()).await.inspect_err(|e| {
-            log::error!("{e}");
-        })?;
+        let application = Application::build(config, Clock::system())
+            .await
+            .inspect_err(|e| {
+                log::error!("{e}");
+            })?;
         print_banner(&application, &logs.log_dir.display().to_string());
         let stop = async move {
             tokio::select! {
@@ -44,7 +46,10 @@ fn end_on_panic() {
     }));
 }
 
-#[allow(clippy::print_stdout, reason = "the banner is for the person who typed the command")]
+#[allow(
+    clippy::print_stdout,
+    reason = "the banner is for the person who typed the command"
+)]
 fn print_banner(application: &Application, logs: &str) {
     let config = application.config();
     let http = application.http();

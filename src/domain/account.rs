@@ -145,7 +145,11 @@ impl Posting {
     #[must_use]
     pub fn previous_balance(&self) -> Money {
         let (now, amount) = (self.balance.cents(), self.amount.cents());
-        Money::from_cents(if self.kind.is_credit() { now - amount } else { now + amount })
+        Money::from_cents(if self.kind.is_credit() {
+            now - amount
+        } else {
+            now + amount
+        })
     }
 
     /// Whether a withdrawal left less than `threshold`. Low balance is about withdrawals only.
@@ -174,7 +178,10 @@ pub enum Rejection {
 
 impl Account {
     /// An account as it is opened.
-    pub const NEW: Self = Self { balance: Money::ZERO, version: 0 };
+    pub const NEW: Self = Self {
+        balance: Money::ZERO,
+        version: 0,
+    };
 
     /// The posting that `kind` of `amount` would make.
     ///
@@ -182,20 +189,32 @@ impl Account {
     /// [`Rejection`]; the account is unchanged either way.
     pub fn apply(&self, kind: PostingKind, amount: Amount) -> Result<Posting, Rejection> {
         let balance = if kind.is_credit() {
-            self.balance.plus(amount.money()).ok_or(Rejection::TooRich)?
+            self.balance
+                .plus(amount.money())
+                .ok_or(Rejection::TooRich)?
         } else {
             self.balance
                 .minus(amount.money())
                 .filter(|left| *left >= Money::ZERO)
-                .ok_or(Rejection::Overdraft { balance: self.balance })?
+                .ok_or(Rejection::Overdraft {
+                    balance: self.balance,
+                })?
         };
-        Ok(Posting { kind, amount, balance, version: self.version + 1 })
+        Ok(Posting {
+            kind,
+            amount,
+            balance,
+            version: self.version + 1,
+        })
     }
 
     /// The account after `posting`.
     #[must_use]
     pub const fn after(posting: &Posting) -> Self {
-        Self { balance: posting.balance, version: posting.version }
+        Self {
+            balance: posting.balance,
+            version: posting.version,
+        }
     }
 }
 
@@ -226,7 +245,10 @@ mod tests {
     }
 
     fn account(cents: i64) -> Account {
-        Account { balance: Money::from_cents(cents), version: 7 }
+        Account {
+            balance: Money::from_cents(cents),
+            version: 7,
+        }
     }
 
     #[test]
@@ -241,26 +263,45 @@ mod tests {
     fn the_ecuadorian_check_digit() {
         let ec = |text| AccountId::parse(text).unwrap().check(CedulaCheck::Ec);
         assert_eq!(ec("1350509525"), Ok(()));
-        for text in ["1350509526", "9950509525", "1370509525", "135050952", "13505095250"] {
+        for text in [
+            "1350509526",
+            "9950509525",
+            "1370509525",
+            "135050952",
+            "13505095250",
+        ] {
             assert_eq!(ec(text), Err(AccountIdError::CheckDigit), "{text}");
         }
-        assert_eq!(AccountId::parse("42").unwrap().check(CedulaCheck::None), Ok(()));
+        assert_eq!(
+            AccountId::parse("42").unwrap().check(CedulaCheck::None),
+            Ok(())
+        );
     }
 
     #[test]
     fn debug_masks_the_id() {
-        assert_eq!(format!("{:?}", AccountId::parse("1350509525").unwrap()), "AccountId(…525)");
-        assert_eq!(format!("{:?}", AccountId::parse("5").unwrap()), "AccountId(…5)");
+        assert_eq!(
+            format!("{:?}", AccountId::parse("1350509525").unwrap()),
+            "AccountId(…525)"
+        );
+        assert_eq!(
+            format!("{:?}", AccountId::parse("5").unwrap()),
+            "AccountId(…5)"
+        );
     }
 
     #[test]
     fn a_withdrawal_may_empty_but_not_overdraw() {
-        let posting = account(100).apply(PostingKind::Withdrawal, amount(100)).unwrap();
+        let posting = account(100)
+            .apply(PostingKind::Withdrawal, amount(100))
+            .unwrap();
         assert_eq!((posting.balance, posting.version), (Money::ZERO, 8));
         assert_eq!(posting.previous_balance(), Money::from_cents(100));
         assert_eq!(
             account(100).apply(PostingKind::Withdrawal, amount(101)),
-            Err(Rejection::Overdraft { balance: Money::from_cents(100) })
+            Err(Rejection::Overdraft {
+                balance: Money::from_cents(100)
+            })
         );
     }
 
@@ -282,7 +323,10 @@ mod tests {
             version: 1,
         };
         for (cents, low) in [(10_001, false), (10_000, false), (9_999, true)] {
-            assert_eq!(left(cents, PostingKind::Withdrawal).leaves_less_than(threshold), low);
+            assert_eq!(
+                left(cents, PostingKind::Withdrawal).leaves_less_than(threshold),
+                low
+            );
         }
         assert!(!left(1, PostingKind::Deposit).leaves_less_than(threshold));
         assert!(!left(1, PostingKind::TransferSent).leaves_less_than(threshold));

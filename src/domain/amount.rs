@@ -147,7 +147,12 @@ fn parse_unsigned(text: &str) -> Result<i64, AmountError> {
     let units: i64 = integer.parse().map_err(|_| AmountError::TooLarge)?;
     let fraction: i64 = match decimals.len() {
         0 => 0,
-        1 => decimals.parse::<i64>().map_err(|_| AmountError::Malformed)? * 10,
+        1 => {
+            decimals
+                .parse::<i64>()
+                .map_err(|_| AmountError::Malformed)?
+                * 10
+        }
         _ => decimals.parse().map_err(|_| AmountError::Malformed)?,
     };
     Ok(units * 100 + fraction)

@@ -28,7 +28,9 @@ pub(super) async fn open(
     visitor: Visitor,
     JsonBody(body): JsonBody<OpenAccountBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.open_account(visitor.caller, &body, visitor.key()).await;
+    let answer = desk
+        .open_account(visitor.caller, &body, visitor.key())
+        .await;
     respond(StatusCode::CREATED, visitor.language, answer)
 }
 
@@ -105,7 +107,9 @@ async fn move_money(
     body: &MovementBody,
 ) -> Result<HttpResponse, ApiError> {
     let account = &visitor.account;
-    let answer = desk.move_money(visitor.caller, direction, account, body, visitor.key()).await;
+    let answer = desk
+        .move_money(visitor.caller, direction, account, body, visitor.key())
+        .await;
     respond(StatusCode::CREATED, visitor.language, answer)
 }
 
@@ -140,17 +144,22 @@ pub(super) async fn movements(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let wrong = |reason: String| -> Failure {
-        Problem::of(ProblemKind::InvalidParameter).because(reason).into()
+        Problem::of(ProblemKind::InvalidParameter)
+            .because(reason)
+            .into()
     };
     let query = web::Query::<PageQuery>::from_query(request.query_string())
         .map_err(|error| ApiError::new(&request, wrong(error.to_string())))?;
-    let limit = match query.limite.as_str() {
-        "" => None,
-        text => Some(text.parse().map_err(|_| {
-            ApiError::new(&request, wrong("limite: expected 1 to 200".to_owned()))
-        })?),
-    };
+    let limit =
+        match query.limite.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| {
+                ApiError::new(&request, wrong("limite: expected 1 to 200".to_owned()))
+            })?),
+        };
     let cursor = Some(query.cursor.as_str()).filter(|text| !text.is_empty());
-    let answer = desk.movements(visitor.caller, &visitor.account, limit, cursor).await;
+    let answer = desk
+        .movements(visitor.caller, &visitor.account, limit, cursor)
+        .await;
     respond(StatusCode::OK, visitor.language, answer)
 }

@@ -22,7 +22,10 @@ pub(super) struct ApiError {
 
 impl ApiError {
     pub(super) fn new(request: &HttpRequest, failure: impl Into<Failure>) -> Self {
-        Self { failure: failure.into(), language: language_of(request) }
+        Self {
+            failure: failure.into(),
+            language: language_of(request),
+        }
     }
 }
 
@@ -73,7 +76,10 @@ pub(super) fn respond(
 
 /// The language in which whoever asks reads.
 pub(super) fn language_of(request: &HttpRequest) -> Language {
-    let header = request.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let header = request
+        .headers()
+        .get(ACCEPT_LANGUAGE)
+        .and_then(|value| value.to_str().ok());
     Language::from_header(header.unwrap_or_default())
 }
 
@@ -82,5 +88,8 @@ pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiE
 }
 
 pub(super) async fn method_not_allowed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::new(&request, Problem::of(ProblemKind::MethodNotAllowed)))
+    Err(ApiError::new(
+        &request,
+        Problem::of(ProblemKind::MethodNotAllowed),
+    ))
 }

@@ -43,10 +43,17 @@ impl FromRequest for Visitor {
         let key = request.headers().get("Idempotency-Key");
         let key = key.map(|value| value.to_str().unwrap_or("\u{fffd}").to_owned());
         ready(Ok(Self {
-            caller: Caller { principal: Principal::Local, channel: Channel::Http },
+            caller: Caller {
+                principal: Principal::Local,
+                channel: Channel::Http,
+            },
             language: language_of(request),
             key,
-            account: request.match_info().get("cedula").unwrap_or_default().to_owned(),
+            account: request
+                .match_info()
+                .get("cedula")
+                .unwrap_or_default()
+                .to_owned(),
         }))
     }
 }
@@ -62,7 +69,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
         let request = request.clone();
         let payload = payload.take();
         Box::pin(async move {
-            let body = read(&request, payload).await.map_err(|p| ApiError::new(&request, p))?;
+            let body = read(&request, payload)
+                .await
+                .map_err(|p| ApiError::new(&request, p))?;
             serde_json::from_slice(&body).map(Self).map_err(|error| {
                 let problem = Problem::of(ProblemKind::MalformedBody).because(error.to_string());
                 ApiError::new(&request, problem)
@@ -72,7 +81,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
 }
 
 async fn read(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, Problem> {
-    let declared = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let declared = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     if !declared.is_some_and(is_json) {
         return Err(ProblemKind::NotJson.into());
     }

@@ -16,13 +16,21 @@ pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("\0"));
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("\0"))
+    };
     let host = header(HOST).unwrap_or_default();
     let allowed = request
         .app_data::<web::Data<Vec<String>>>()
         .is_some_and(|origins| origin::is_allowed(origins, host, header(ORIGIN)));
     if allowed {
-        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+        return next
+            .call(request)
+            .await
+            .map(ServiceResponse::map_into_boxed_body);
     }
     let error = ApiError::new(request.request(), Problem::of(ProblemKind::ForeignOrigin));
     Ok(request.into_response(error.error_response()))

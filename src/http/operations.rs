@@ -42,7 +42,13 @@ impl Readiness {
         clock: Clock,
     ) -> Self {
         let draining = Arc::new(AtomicBool::new(false));
-        Self { draining, readers, instruments, has_broker, clock }
+        Self {
+            draining,
+            readers,
+            instruments,
+            has_broker,
+            clock,
+        }
     }
 
     /// From now on we are not ready: we are on our way out.
@@ -90,7 +96,9 @@ pub(super) struct Health {
 #[utoipa::path(get, path = "/livez", tag = "operaciones", operation_id = "vive",
     responses((status = 200, description = "Alive", body = String, content_type = "text/plain")))]
 pub(super) async fn live() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
+    HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .body("ok\n")
 }
 
 /// El servicio acepta trabajo.
@@ -109,7 +117,9 @@ pub(super) async fn ready(
     if !readiness.database_answers().await {
         return Err(ApiError::new(&request, ProblemKind::StorageUnavailable));
     }
-    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n"))
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .body("ok\n"))
 }
 
 /// Cómo está el servicio, para personas.
@@ -125,7 +135,11 @@ pub(super) async fn health(readiness: web::Data<Readiness>) -> HttpResponse {
         (false, true) => "ok",
         (false, false) => "error",
     };
-    let code = if status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if status == "ok" {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     HttpResponse::build(code).json(Health {
         status,
         service: "atalaya",
@@ -166,7 +180,11 @@ pub(super) async fn statistics(
     desk: web::Data<Desk>,
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
-    respond(StatusCode::OK, visitor.language, desk.statistics(visitor.caller).await)
+    respond(
+        StatusCode::OK,
+        visitor.language,
+        desk.statistics(visitor.caller).await,
+    )
 }
 
 /// The page, embedded in the binary.

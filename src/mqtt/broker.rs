@@ -53,7 +53,10 @@ impl Loopback {
     /// A gatekeeper that knows Atalaya by this password and client id.
     #[must_use]
     pub const fn new(own_password: String, own_client_id: String) -> Self {
-        Self { own_password, own_client_id }
+        Self {
+            own_password,
+            own_client_id,
+        }
     }
 }
 
@@ -92,7 +95,10 @@ mod tests {
     fn nobody_else_is_atalaya() {
         let gate = gate();
         let own = |id, user, password: &str| gate.authenticate(id, user, Some(password.as_bytes()));
-        assert_eq!(own("atalaya-1", Some(OWN_USER), "secret").as_deref(), Some(OWN_USER));
+        assert_eq!(
+            own("atalaya-1", Some(OWN_USER), "secret").as_deref(),
+            Some(OWN_USER)
+        );
         assert_eq!(own("atalaya-1", Some(OWN_USER), "guess"), None);
         assert_eq!(own("other", Some(OWN_USER), "secret"), None);
         assert_eq!(own("atalaya-1", None, ""), None);

@@ -8,13 +8,13 @@
 use crate::config::Login;
 use crate::wire::events::{Event, Presence, Qos, RetainedMarker};
 use crate::wire::topics;
+use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, Filter, LastWill, Packet, PubAckReason, PubCompReason, PubRecReason,
     SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event as Packets, EventLoop, MqttOptions};
-use rumqttc::Outgoing;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -206,7 +206,12 @@ impl Connection {
             Qos::ExactlyOnce => QoS::ExactlyOnce,
         };
         self.client
-            .try_publish(event.topic.clone(), qos, event.retain, event.payload.clone())
+            .try_publish(
+                event.topic.clone(),
+                qos,
+                event.retain,
+                event.payload.clone(),
+            )
             .map_err(|_| ())?;
         self.flight.handed.push_back((message.token, event.qos));
         self.handed += 1;
@@ -275,10 +280,15 @@ impl Connection {
                 })
             }
             Packet::SubAck(ack) => {
-                let refused =
-                    ack.return_codes.iter().any(|c| !matches!(c, SubscribeReasonCode::Success(_)));
+                let refused = ack
+                    .return_codes
+                    .iter()
+                    .any(|c| !matches!(c, SubscribeReasonCode::Success(_)));
                 refused.then(|| {
-                    log::warn!("the broker does not let us read {}", topics::RETAINED_MARKER);
+                    log::warn!(
+                        "the broker does not let us read {}",
+                        topics::RETAINED_MARKER
+                    );
                     Link::Marker(None)
                 })
             }
@@ -292,10 +302,19 @@ impl Connection {
     async fn finish(self, end: End) {
         let (unauthorized, reason) = match &end {
             End::Released => return,
-            End::Stuck => (false, "the client does not take messages any more".to_owned()),
+            End::Stuck => (
+                false,
+                "the client does not take messages any more".to_owned(),
+            ),
             End::Broken(error) => (is_unauthorized(error), error.to_string()),
         };
-        let _ = self.links.send(Link::Down { unauthorized, reason }).await;
+        let _ = self
+            .links
+            .send(Link::Down {
+                unauthorized,
+                reason,
+            })
+            .await;
     }
 }
 

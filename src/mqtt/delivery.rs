@@ -120,7 +120,12 @@ impl Delivery {
         debug_assert_eq!(seq, self.loaded_to + 1, "the journal has no gaps");
         let acknowledged = vec![false; events.len()];
         self.loaded_to = seq;
-        self.pending.push_back(Outgoing { seq, events, sent: 0, acknowledged });
+        self.pending.push_back(Outgoing {
+            seq,
+            events,
+            sent: 0,
+            acknowledged,
+        });
         self.settle();
     }
 
@@ -137,7 +142,13 @@ impl Delivery {
                     continue;
                 }
                 self.in_flight += 1;
-                return Some((MessageId { seq: outgoing.seq, index }, Arc::clone(event)));
+                return Some((
+                    MessageId {
+                        seq: outgoing.seq,
+                        index,
+                    },
+                    Arc::clone(event),
+                ));
             }
             self.next += 1;
         }
@@ -187,7 +198,11 @@ impl Delivery {
         self.alone = false;
         self.mark(id);
         self.settle();
-        Some(Poison { id, event, reason: reason.to_owned() })
+        Some(Poison {
+            id,
+            event,
+            reason: reason.to_owned(),
+        })
     }
 
     /// A connection ended for a reason that says nothing about the messages.
@@ -204,11 +219,17 @@ impl Delivery {
         if !self.alone || self.in_flight == 0 {
             return None;
         }
-        self.pending.iter().take(self.next + 1).find_map(|outgoing| {
-            let index = (0..outgoing.sent)
-                .find(|index| outgoing.acknowledged.get(*index) == Some(&false))?;
-            Some(MessageId { seq: outgoing.seq, index })
-        })
+        self.pending
+            .iter()
+            .take(self.next + 1)
+            .find_map(|outgoing| {
+                let index = (0..outgoing.sent)
+                    .find(|index| outgoing.acknowledged.get(*index) == Some(&false))?;
+                Some(MessageId {
+                    seq: outgoing.seq,
+                    index,
+                })
+            })
     }
 
     fn at(&mut self, seq: i64) -> Option<&mut Outgoing> {
@@ -221,8 +242,9 @@ impl Delivery {
     }
 
     fn mark(&mut self, id: MessageId) {
-        if let Some(done) =
-            self.at(id.seq).and_then(|outgoing| outgoing.acknowledged.get_mut(id.index))
+        if let Some(done) = self
+            .at(id.seq)
+            .and_then(|outgoing| outgoing.acknowledged.get_mut(id.index))
         {
             *done = true;
         }
@@ -269,7 +291,10 @@ mod tests {
     #[test]
     fn the_cursor_moves_contiguously() {
         let mut delivery = delivery(&[2, 1, 0, 1]);
-        assert_eq!(send_all(&mut delivery), [id(1, 0), id(1, 1), id(2, 0), id(4, 0)]);
+        assert_eq!(
+            send_all(&mut delivery),
+            [id(1, 0), id(1, 1), id(2, 0), id(4, 0)]
+        );
         assert_eq!(delivery.sent_to(), 4);
         assert!(!delivery.acknowledge(id(2, 0)));
         assert!(!delivery.acknowledge(id(1, 1)));

@@ -77,11 +77,15 @@ pub async fn start(settings: Settings) -> Result<Mqtt5Broker, String> {
         .name("broker".into())
         .spawn(move || run_thread(settings, ready))
         .map_err(|e| format!("no thread for the broker: {e}"))?;
-    started.await.unwrap_or_else(|_| Err("the broker's thread ended at once".to_owned()))
+    started
+        .await
+        .unwrap_or_else(|_| Err("the broker's thread ended at once".to_owned()))
 }
 
 fn run_thread(settings: Settings, ready: oneshot::Sender<Result<Mqtt5Broker, String>>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     match runtime {
         Ok(runtime) => runtime.block_on(run(settings, ready)),
         Err(error) => {
@@ -197,7 +201,9 @@ struct Door {
 async fn accept(listener: TcpListener, door: Door) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     loop {
-        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let door = door.clone();
@@ -225,7 +231,9 @@ impl Door {
         if !self.resources.can_accept_connection(peer.ip()).await {
             return None;
         }
-        let callback = Handshake { origins: Arc::clone(&self.origins) };
+        let callback = Handshake {
+            origins: Arc::clone(&self.origins),
+        };
         let limits = WebSocketConfig::default()
             .max_message_size(Some(PACKET_LIMIT * 2))
             .max_frame_size(Some(PACKET_LIMIT * 2));
@@ -253,18 +261,32 @@ struct Handshake {
 }
 
 impl Callback for Handshake {
-    fn on_request(self, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
-        let named = |name| request.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+    fn on_request(
+        self,
+        request: &Request,
+        mut response: Response,
+    ) -> Result<Response, ErrorResponse> {
+        let named = |name| {
+            request
+                .headers()
+                .get(name)
+                .and_then(|v: &HeaderValue| v.to_str().ok())
+        };
         let host = named(header::HOST).unwrap_or_default();
         let origin = named(header::ORIGIN);
         if !crate::origin::is_allowed(&self.origins, host, origin) {
-            return Err(turned_away(StatusCode::FORBIDDEN, "Host or Origin is not allowed"));
+            return Err(turned_away(
+                StatusCode::FORBIDDEN,
+                "Host or Origin is not allowed",
+            ));
         }
         let speaks_mqtt = named(header::SEC_WEBSOCKET_PROTOCOL)
             .is_some_and(|all| all.split(',').any(|one| one.trim() == "mqtt"));
         if speaks_mqtt {
             let mqtt = HeaderValue::from_static("mqtt");
-            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, mqtt);
+            response
+                .headers_mut()
+                .insert(header::SEC_WEBSOCKET_PROTOCOL, mqtt);
         }
         Ok(response)
     }
@@ -335,4 +357,3 @@ impl EmbeddedBroker for Mqtt5Broker {
         })
     }
 }
-

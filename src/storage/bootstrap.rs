@@ -78,7 +78,10 @@ fn fill(
         None => create(connection, wanted, now)?,
     };
     let company = company_row(connection, wanted.company, now)?;
-    Ok(Installation { database_id, company })
+    Ok(Installation {
+        database_id,
+        company,
+    })
 }
 
 fn create(
@@ -121,11 +124,7 @@ fn create(
     Ok(id)
 }
 
-fn company_row(
-    connection: &mut Connection,
-    slug: &Slug,
-    now: i64,
-) -> Result<i64, StorageError> {
+fn company_row(connection: &mut Connection, slug: &Slug, now: i64) -> Result<i64, StorageError> {
     let find = |connection: &mut Connection| {
         companies::table
             .filter(companies::slug.eq(slug.as_str()))
@@ -136,8 +135,9 @@ fn company_row(
     if let Some(row) = find(connection)? {
         return Ok(row);
     }
-    let highest: Option<i64> =
-        companies::table.select(diesel::dsl::max(companies::id)).first(connection)?;
+    let highest: Option<i64> = companies::table
+        .select(diesel::dsl::max(companies::id))
+        .first(connection)?;
     let row = highest.unwrap_or(0) + 1;
     diesel::insert_into(companies::table)
         .values((

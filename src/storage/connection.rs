@@ -41,7 +41,9 @@ impl Location {
             Some(("mysql", _)) => Err(StorageError::Url {
                 reason: "this build has no MySQL/MariaDB support yet; use sqlite://path",
             }),
-            _ => Err(StorageError::Url { reason: "expected sqlite://path" }),
+            _ => Err(StorageError::Url {
+                reason: "expected sqlite://path",
+            }),
         }
     }
 
@@ -59,15 +61,23 @@ impl Location {
 /// [`StorageError`] where the folder cannot be made, the file cannot be opened or is damaged.
 pub fn open_writer(location: &Location) -> Result<Connection, StorageError> {
     let path = location.path();
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| StorageError::Folder { path: folder.to_owned(), source })?;
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder).map_err(|source| StorageError::Folder {
+            path: folder.to_owned(),
+            source,
+        })?;
     }
     let mut connection = reopen_writer(location)?;
     check_pages(&mut connection, path)?;
     connection
         .run_pending_migrations(MIGRATIONS)
-        .map_err(|e| StorageError::Open { path: path.to_owned(), reason: e.to_string() })?;
+        .map_err(|e| StorageError::Open {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        })?;
     Ok(connection)
 }
 
@@ -77,7 +87,10 @@ pub fn open_writer(location: &Location) -> Result<Connection, StorageError> {
 /// [`StorageError::Open`].
 pub fn reopen_writer(location: &Location) -> Result<Connection, StorageError> {
     let path = location.path();
-    let opening = |reason: String| StorageError::Open { path: path.to_owned(), reason };
+    let opening = |reason: String| StorageError::Open {
+        path: path.to_owned(),
+        reason,
+    };
     let mut connection = establish(path).map_err(|e| opening(e.to_string()))?;
     // FULL syncs the log at every commit; the checkpoint keeps it from growing without end.
     connection
@@ -100,7 +113,10 @@ pub fn open_readers(location: &Location) -> Result<ReadPool, StorageError> {
         .connection_timeout(BUSY_TIMEOUT)
         .connection_customizer(Box::new(ReaderSettings))
         .build(ConnectionManager::new(url))
-        .map_err(|e| StorageError::Open { path: location.path().to_owned(), reason: e.to_string() })
+        .map_err(|e| StorageError::Open {
+            path: location.path().to_owned(),
+            reason: e.to_string(),
+        })
 }
 
 #[derive(Debug)]
@@ -119,8 +135,10 @@ impl diesel::r2d2::CustomizeConnection<Connection, diesel::r2d2::Error> for Read
 
 fn establish(path: &Path) -> Result<Connection, Box<dyn std::error::Error>> {
     let mut connection = <Connection as diesel::Connection>::establish(&path.to_string_lossy())?;
-    connection
-        .batch_execute(&format!("PRAGMA busy_timeout = {};", BUSY_TIMEOUT.as_millis()))?;
+    connection.batch_execute(&format!(
+        "PRAGMA busy_timeout = {};",
+        BUSY_TIMEOUT.as_millis()
+    ))?;
     Ok(connection)
 }
 
@@ -131,7 +149,10 @@ fn check_pages(connection: &mut Connection, path: &Path) -> Result<(), StorageEr
         #[diesel(sql_type = diesel::sql_types::Text)]
         quick_check: String,
     }
-    let damaged = |reason: String| StorageError::Damaged { path: path.to_owned(), reason };
+    let damaged = |reason: String| StorageError::Damaged {
+        path: path.to_owned(),
+        reason,
+    };
     let verdicts: Vec<Verdict> = diesel::sql_query("PRAGMA quick_check(1)")
         .load(connection)
         .map_err(|e| damaged(e.to_string()))?;
@@ -153,7 +174,10 @@ mod tests {
             Location::Sqlite(PathBuf::from("data/a.db"))
         );
         for url in ["data/a.db", "sqlite://", "mysql://u@h/db", "postgres://x"] {
-            assert!(matches!(Location::parse(url), Err(StorageError::Url { .. })), "{url}");
+            assert!(
+                matches!(Location::parse(url), Err(StorageError::Url { .. })),
+                "{url}"
+            );
         }
     }
 }

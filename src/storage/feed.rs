@@ -34,13 +34,20 @@ pub struct Notice {
 
 impl Notice {
     fn new(entry: Arc<Entry>, threshold: Money) -> Self {
-        Self { entry, threshold, events: OnceLock::new() }
+        Self {
+            entry,
+            threshold,
+            events: OnceLock::new(),
+        }
     }
 
     /// What is published for it, in order.
     pub fn events(&self) -> &[Arc<Event>] {
         self.events.get_or_init(|| {
-            events::events_of(&self.entry, self.threshold).into_iter().map(Arc::new).collect()
+            events::events_of(&self.entry, self.threshold)
+                .into_iter()
+                .map(Arc::new)
+                .collect()
         })
     }
 }
@@ -69,17 +76,29 @@ impl Feed {
             readers,
             threshold: low_balance_threshold,
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Tells everybody of one group. For the writer alone, after its commit.
     pub(super) fn publish(&self, entries: Vec<Arc<Entry>>, head: Head) {
         let threshold = self.shared.threshold;
         {
-            let mut ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
-            let excess = (ring.len() + entries.len()).saturating_sub(RING).min(ring.len());
+            let mut ring = self
+                .shared
+                .ring
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let excess = (ring.len() + entries.len())
+                .saturating_sub(RING)
+                .min(ring.len());
             ring.drain(..excess);
-            ring.extend(entries.into_iter().map(|e| Arc::new(Notice::new(e, threshold))));
+            ring.extend(
+                entries
+                    .into_iter()
+                    .map(|e| Arc::new(Notice::new(e, threshold))),
+            );
         }
         self.shared.head.send_replace(head);
     }
@@ -87,7 +106,11 @@ impl Feed {
     /// Starts over at `head`, with what is before it in the journal alone. For the writer, when it
     /// had to look again at what was committed.
     pub(super) fn restart(&self, head: Head) {
-        self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared
+            .ring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         self.shared.head.send_replace(head);
     }
 
@@ -122,10 +145,14 @@ impl Feed {
             return Ok(recent);
         }
         let threshold = self.shared.threshold;
-        let entries =
-            super::read(&self.shared.readers, move |c| queries::entries_after(c, seq, limit))
-                .await?;
-        Ok(entries.into_iter().map(|e| Arc::new(Notice::new(Arc::new(e), threshold))).collect())
+        let entries = super::read(&self.shared.readers, move |c| {
+            queries::entries_after(c, seq, limit)
+        })
+        .await?;
+        Ok(entries
+            .into_iter()
+            .map(|e| Arc::new(Notice::new(Arc::new(e), threshold)))
+            .collect())
     }
 
     /// The same from the ring alone; `None` where the ring does not reach back that far.
@@ -134,7 +161,11 @@ impl Feed {
         if seq >= self.head().seq {
             return Some(Vec::new());
         }
-        let ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = self
+            .shared
+            .ring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let first = ring.front()?.entry.position.seq;
         // Sequences are gapless, so an entry's place in the ring follows from its sequence.
         let skip = usize::try_from(seq + 1 - first).ok()?;

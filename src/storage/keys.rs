@@ -105,7 +105,10 @@ fn put(connection: &mut Connection, digest: &KeyDigest, seq: i64) -> Result<(), 
         idempotency_keys::lane.eq(0),
         idempotency_keys::seq.eq(seq),
     );
-    match diesel::insert_into(idempotency_keys::table).values(row).execute(connection) {
+    match diesel::insert_into(idempotency_keys::table)
+        .values(row)
+        .execute(connection)
+    {
         Ok(_) => Ok(()),
         Err(diesel::result::Error::DatabaseError(
             diesel::result::DatabaseErrorKind::UniqueViolation,
@@ -162,7 +165,10 @@ mod tests {
             indexed_to = index.advance(connection, 0).unwrap();
             index.committed(40);
             for n in 0..40u8 {
-                assert_eq!(index.find(connection, &digest(n)).unwrap(), Some(i64::from(n) + 1));
+                assert_eq!(
+                    index.find(connection, &digest(n)).unwrap(),
+                    Some(i64::from(n) + 1)
+                );
             }
         }
         assert_eq!(indexed_to, Some(40));

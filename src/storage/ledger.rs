@@ -78,21 +78,29 @@ impl Lane {
     pub(super) fn load(connection: &mut Connection, company: i64) -> Result<Self, StorageError> {
         let (seq, link, postings, keys_indexed_to): (i64, Vec<u8>, i64, i64) = lanes::table
             .find(0)
-            .select((lanes::head_seq, lanes::head_hash, lanes::postings, lanes::keys_indexed_to))
+            .select((
+                lanes::head_seq,
+                lanes::head_hash,
+                lanes::postings,
+                lanes::keys_indexed_to,
+            ))
             .first(connection)?;
         let last: Option<(i64, Vec<u8>)> = journal::table
             .select((journal::seq, journal::hash))
             .order(journal::seq.desc())
             .first(connection)
             .optional()?;
-        let agrees = last.as_ref().map_or(seq == 0, |(s, hash)| *s == seq && *hash == link);
+        let agrees = last
+            .as_ref()
+            .map_or(seq == 0, |(s, hash)| *s == seq && *hash == link);
         if !agrees {
             return Err(StorageError::Inconsistent {
                 what: format!("the head of lane 0 says {seq}, the journal ends elsewhere"),
             });
         }
-        let highest: Option<i64> =
-            accounts::table.select(diesel::dsl::max(accounts::id)).first(connection)?;
+        let highest: Option<i64> = accounts::table
+            .select(diesel::dsl::max(accounts::id))
+            .first(connection)?;
         Ok(Self {
             company,
             head: Head { seq, postings },
@@ -128,22 +136,43 @@ impl Lane {
         {
             return Ok(decision);
         }
-        let circumstances = Circumstances { order, site, key, now, tx_id: uuid_at(now) };
-        let outcome = match &order.command {
-            Command::Open { account, given_names, surnames } => {
-                self.open(connection, &circumstances, account, given_names, surnames)?
-            }
-            Command::Deposit { account, amount } => {
-                self.post(connection, &circumstances, account, PostingKind::Deposit, *amount)?
-            }
-            Command::Withdraw { account, amount } => {
-                self.post(connection, &circumstances, account, PostingKind::Withdrawal, *amount)?
-            }
-            Command::Transfer { origin, destination, amount } => {
-                self.transfer(connection, &circumstances, origin, destination, *amount)?
-            }
+        let circumstances = Circumstances {
+            order,
+            site,
+            key,
+            now,
+            tx_id: uuid_at(now),
         };
-        Ok(Decision { outcome, replayed: false })
+        let outcome = match &order.command {
+            Command::Open {
+                account,
+                given_names,
+                surnames,
+            } => self.open(connection, &circumstances, account, given_names, surnames)?,
+            Command::Deposit { account, amount } => self.post(
+                connection,
+                &circumstances,
+                account,
+                PostingKind::Deposit,
+                *amount,
+            )?,
+            Command::Withdraw { account, amount } => self.post(
+                connection,
+                &circumstances,
+                account,
+                PostingKind::Withdrawal,
+                *amount,
+            )?,
+            Command::Transfer {
+                origin,
+                destination,
+                amount,
+            } => self.transfer(connection, &circumstances, origin, destination, *amount)?,
+        };
+        Ok(Decision {
+            outcome,
+            replayed: false,
+        })
     }
 
     /// Writes the rows of the open group, within the caller's transaction.
@@ -159,7 +188,9 @@ impl Lane {
         for entry in &self.entries {
             let row = JournalRow::new(entry, &link);
             link = chain::link(&link, &row);
-            diesel::insert_into(journal::table).values(&row).execute(connection)?;
+            diesel::insert_into(journal::table)
+                .values(&row)
+                .execute(connection)?;
         }
         self.link = link;
         for id in &self.dirty {
@@ -170,7 +201,9 @@ impl Lane {
         let indexed = self.keys.advance(connection, operations)?;
         let target = || diesel::update(lanes::table.find(0));
         if let Some(indexed_to) = indexed {
-            target().set(lanes::keys_indexed_to.eq(indexed_to)).execute(connection)?;
+            target()
+                .set(lanes::keys_indexed_to.eq(indexed_to))
+                .execute(connection)?;
         }
         if !self.entries.is_empty() {
             target()
@@ -206,14 +239,24 @@ impl Lane {
         surnames: &PersonName,
     ) -> Result<Outcome, StorageError> {
         if let Some(held) = self.find(connection, id)? {
-            let account = Some(AccountRef { row: held.row, id: id.clone() });
+            let account = Some(AccountRef {
+                row: held.row,
+                id: id.clone(),
+            });
             return Ok(self.refuse(circumstances, account, None, None, Refusal::AccountExists));
         }
         let row = self.next_account;
         self.next_account += 1;
         let salt = *Uuid::new_v4().as_bytes();
         let holder = holder_digest(&salt, id, given_names, surnames);
-        self.held.insert(id.clone(), Held { row, state: Account::NEW, last_seq: 0 });
+        self.held.insert(
+            id.clone(),
+            Held {
+                row,
+                state: Account::NEW,
+                last_seq: 0,
+            },
+        );
         self.holders.push(NewHolder {
             account: row,
             id: id.clone(),
@@ -222,9 +265,16 @@ impl Lane {
             salt,
             opened_at: circumstances.now,
         });
-        let account = AccountRef { row, id: id.clone() };
+        let account = AccountRef {
+            row,
+            id: id.clone(),
+        };
         let fact = Fact::AccountOpened { account, holder };
-        Ok(Outcome::Done(self.append(circumstances, circumstances.key, fact)))
+        Ok(Outcome::Done(self.append(
+            circumstances,
+            circumstances.key,
+            fact,
+        )))
     }
 
     fn post(
@@ -239,16 +289,33 @@ impl Lane {
             let unknown = Refusal::UnknownAccount;
             return Ok(self.refuse(circumstances, None, Some(kind), Some(amount), unknown));
         };
-        let account = AccountRef { row: held.row, id: id.clone() };
+        let account = AccountRef {
+            row: held.row,
+            id: id.clone(),
+        };
         match held.state.apply(kind, amount) {
             Ok(posting) => {
-                let movement =
-                    Movement { account, posting, counterparty: None, previous: held.last_seq };
-                Ok(Outcome::Done(self.append_posting(circumstances, circumstances.key, movement)))
+                let movement = Movement {
+                    account,
+                    posting,
+                    counterparty: None,
+                    previous: held.last_seq,
+                };
+                Ok(Outcome::Done(self.append_posting(
+                    circumstances,
+                    circumstances.key,
+                    movement,
+                )))
             }
             Err(rejection) => {
                 let refusal = refusal_of(rejection)?;
-                Ok(self.refuse(circumstances, Some(account), Some(kind), Some(amount), refusal))
+                Ok(self.refuse(
+                    circumstances,
+                    Some(account),
+                    Some(kind),
+                    Some(amount),
+                    refusal,
+                ))
             }
         }
     }
@@ -264,7 +331,10 @@ impl Lane {
         let kind = Some(PostingKind::TransferSent);
         let from = self.find(connection, origin)?;
         let to = self.find(connection, destination)?;
-        let named = |id: &AccountId, held: Held| AccountRef { row: held.row, id: id.clone() };
+        let named = |id: &AccountId, held: Held| AccountRef {
+            row: held.row,
+            id: id.clone(),
+        };
         let account = from.map(|held| named(origin, held));
         let (Some(from), Some(to)) = (from, to) else {
             let refusal = if from.is_none() {
@@ -278,7 +348,11 @@ impl Lane {
             Ok((sent, received)) => {
                 let origin = named(origin, from);
                 let destination = named(destination, to);
-                let half = |account: &AccountRef, posting, other: &AccountRef, theirs: Posting, previous| {
+                let half = |account: &AccountRef,
+                            posting,
+                            other: &AccountRef,
+                            theirs: Posting,
+                            previous| {
                     Movement {
                         account: account.clone(),
                         posting,
@@ -314,7 +388,12 @@ impl Lane {
         refusal: Refusal,
     ) -> Outcome {
         if circumstances.key.is_some() {
-            let fact = Fact::Refused { account, kind, amount, refusal };
+            let fact = Fact::Refused {
+                account,
+                kind,
+                amount,
+                refusal,
+            };
             self.append(circumstances, circumstances.key, fact);
         }
         Outcome::Refused(refusal)
@@ -373,21 +452,33 @@ impl Lane {
         let Some(seq) = self.keys.find(connection, &key.digest)? else {
             return Ok(None);
         };
-        let open = self.entries.iter().find(|entry| entry.position.seq == seq).cloned();
+        let open = self
+            .entries
+            .iter()
+            .find(|entry| entry.position.seq == seq)
+            .cloned();
         let entry = match open {
             Some(entry) => entry,
             None => Arc::new(queries::entry_at(connection, seq)?.ok_or_else(|| {
-                StorageError::Inconsistent { what: format!("a key points at {seq}, which is not") }
+                StorageError::Inconsistent {
+                    what: format!("a key points at {seq}, which is not"),
+                }
             })?),
         };
-        if entry.key.is_none_or(|found| found.fingerprint != key.fingerprint) {
+        if entry
+            .key
+            .is_none_or(|found| found.fingerprint != key.fingerprint)
+        {
             return Err(Undecided::Order(WriteError::KeyReused));
         }
         let outcome = match entry.fact {
             Fact::Refused { refusal, .. } => Outcome::Refused(refusal),
             Fact::AccountOpened { .. } | Fact::Posted(_) => Outcome::Done(entry),
         };
-        Ok(Some(Decision { outcome, replayed: true }))
+        Ok(Some(Decision {
+            outcome,
+            replayed: true,
+        }))
     }
 
     fn find(
@@ -400,12 +491,24 @@ impl Lane {
         }
         let found: Option<(i64, i64, i64, i64)> = accounts::table
             .filter(accounts::account_id.eq(id.as_str()))
-            .select((accounts::id, accounts::balance, accounts::version, accounts::last_seq))
+            .select((
+                accounts::id,
+                accounts::balance,
+                accounts::version,
+                accounts::last_seq,
+            ))
             .first(connection)
             .optional()?;
         Ok(found.map(|(row, balance, version, last_seq)| {
-            let state = Account { balance: Money::from_cents(balance), version };
-            let held = Held { row, state, last_seq };
+            let state = Account {
+                balance: Money::from_cents(balance),
+                version,
+            };
+            let held = Held {
+                row,
+                state,
+                last_seq,
+            };
             self.held.insert(id.clone(), held);
             held
         }))
@@ -450,7 +553,11 @@ fn refusal_of(rejection: Rejection) -> Result<Refusal, Undecided> {
 fn uuid_at(micros: i64) -> Uuid {
     let micros = u64::try_from(micros).unwrap_or(0);
     let nanos = u32::try_from(micros % 1_000_000).unwrap_or(0) * 1_000;
-    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, micros / 1_000_000, nanos))
+    Uuid::new_v7(uuid::Timestamp::from_unix(
+        uuid::NoContext,
+        micros / 1_000_000,
+        nanos,
+    ))
 }
 
 fn insert_account(
@@ -528,7 +635,10 @@ fn key_record(order: &Order) -> KeyRecord {
     fingerprint.command(&order.command);
     fingerprint.field(order.site.as_ref().map_or("", Slug::as_str).as_bytes());
     fingerprint.field(&order.value_date.unwrap_or(i32::MIN).to_be_bytes());
-    KeyRecord { digest: digest.half(), fingerprint: fingerprint.half() }
+    KeyRecord {
+        digest: digest.half(),
+        fingerprint: fingerprint.half(),
+    }
 }
 
 /// SHA-256 over fields, each after its length, so that no two lists of fields collide.
@@ -548,7 +658,11 @@ impl Fields {
 
     fn command(&mut self, command: &Command) {
         match command {
-            Command::Open { account, given_names, surnames } => {
+            Command::Open {
+                account,
+                given_names,
+                surnames,
+            } => {
                 self.field(b"open");
                 self.field(account.as_str().as_bytes());
                 self.field(given_names.as_str().as_bytes());
@@ -564,7 +678,11 @@ impl Fields {
                 self.field(account.as_str().as_bytes());
                 self.field(&amount.cents().to_be_bytes());
             }
-            Command::Transfer { origin, destination, amount } => {
+            Command::Transfer {
+                origin,
+                destination,
+                amount,
+            } => {
                 self.field(b"transfer");
                 self.field(origin.as_str().as_bytes());
                 self.field(destination.as_str().as_bytes());

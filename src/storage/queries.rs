@@ -47,15 +47,17 @@ pub fn find_account(
         ))
         .first(connection)
         .optional()?;
-    Ok(found.map(|(row, balance, version, last_seq, given_names, surnames)| AccountView {
-        row,
-        id: id.clone(),
-        given_names,
-        surnames,
-        balance: Money::from_cents(balance),
-        version,
-        last_seq,
-    }))
+    Ok(found.map(
+        |(row, balance, version, last_seq, given_names, surnames)| AccountView {
+            row,
+            id: id.clone(),
+            given_names,
+            surnames,
+            balance: Money::from_cents(balance),
+            version,
+            last_seq,
+        },
+    ))
 }
 
 /// A page of an account's history.
@@ -105,7 +107,10 @@ pub fn history(
             (entry, site)
         })
         .collect();
-    Ok(Some(History { entries, next: (next != 0).then_some(next) }))
+    Ok(Some(History {
+        entries,
+        next: (next != 0).then_some(next),
+    }))
 }
 
 /// At most `limit` entries after `seq`, in order.
@@ -156,7 +161,11 @@ pub fn posting_until(
             _ => return Ok(None),
         }
     }
-    if seq == 0 { Ok(None) } else { entry_at(connection, seq) }
+    if seq == 0 {
+        Ok(None)
+    } else {
+        entry_at(connection, seq)
+    }
 }
 
 /// At most `limit` accounts with postings after the row `after`, in order of rows: row and last
@@ -198,7 +207,10 @@ pub fn posted_accounts(
 /// # Errors
 /// [`StorageError::Query`].
 pub fn outbox_position(connection: &mut Connection) -> Result<i64, StorageError> {
-    Ok(outbox::table.filter(outbox::lane.eq(0)).select(outbox::position).first(connection)?)
+    Ok(outbox::table
+        .filter(outbox::lane.eq(0))
+        .select(outbox::position)
+        .first(connection)?)
 }
 
 /// The site called `slug` in a company, if it is there and active.
@@ -237,7 +249,9 @@ fn row_at(connection: &mut Connection, seq: i64) -> Result<Option<JournalRow>, S
 }
 
 fn site_slugs(connection: &mut Connection) -> Result<HashMap<i64, String>, StorageError> {
-    let all: Vec<(i64, String)> = sites::table.select((sites::id, sites::slug)).load(connection)?;
+    let all: Vec<(i64, String)> = sites::table
+        .select((sites::id, sites::slug))
+        .load(connection)?;
     Ok(all.into_iter().collect())
 }
 
@@ -245,8 +259,11 @@ fn to_entries(
     connection: &mut Connection,
     rows: &[JournalRow],
 ) -> Result<Vec<Entry>, StorageError> {
-    let mut wanted: Vec<i64> =
-        rows.iter().flat_map(|row| [row.account, row.counterparty]).flatten().collect();
+    let mut wanted: Vec<i64> = rows
+        .iter()
+        .flat_map(|row| [row.account, row.counterparty])
+        .flatten()
+        .collect();
     wanted.sort_unstable();
     wanted.dedup();
     let found: Vec<(i64, String)> = accounts::table

@@ -60,7 +60,12 @@ impl JournalRow {
                 row.details = Some(holder.to_vec());
             }
             Fact::Posted(movement) => row.put_movement(movement),
-            Fact::Refused { account, kind, amount, refusal } => {
+            Fact::Refused {
+                account,
+                kind,
+                amount,
+                refusal,
+            } => {
                 row.fact = REFUSED;
                 row.account = account.as_ref().map(|account| account.row);
                 row.posting_kind = kind.map(kind_code);
@@ -128,14 +133,18 @@ impl JournalRow {
         &self,
         name_of: &impl Fn(i64) -> Option<AccountId>,
     ) -> Result<Entry, StorageError> {
-        self.try_entry(name_of).ok_or_else(|| StorageError::Inconsistent {
-            what: format!("row {} of the journal cannot be read", self.seq),
-        })
+        self.try_entry(name_of)
+            .ok_or_else(|| StorageError::Inconsistent {
+                what: format!("row {} of the journal cannot be read", self.seq),
+            })
     }
 
     fn try_entry(&self, name_of: &impl Fn(i64) -> Option<AccountId>) -> Option<Entry> {
         let account = |row: Option<i64>| -> Option<AccountRef> {
-            Some(AccountRef { row: row?, id: name_of(row?)? })
+            Some(AccountRef {
+                row: row?,
+                id: name_of(row?)?,
+            })
         };
         let fact = match self.fact {
             ACCOUNT_OPENED => Fact::AccountOpened {
@@ -176,7 +185,10 @@ impl JournalRow {
             _ => None,
         };
         Some(Entry {
-            position: Position { lane: self.lane, seq: self.seq },
+            position: Position {
+                lane: self.lane,
+                seq: self.seq,
+            },
             at: self.at,
             tx_id: Uuid::from_slice(&self.tx_id).ok()?,
             principal: principal_of(self.principal)?,
@@ -203,14 +215,22 @@ macro_rules! codes {
     };
 }
 
-codes!(kind_code, kind_of, PostingKind, i32,
+codes!(
+    kind_code,
+    kind_of,
+    PostingKind,
+    i32,
     PostingKind::Deposit = 1,
     PostingKind::Withdrawal = 2,
     PostingKind::TransferSent = 3,
     PostingKind::TransferReceived = 4,
 );
 
-codes!(channel_code, channel_of, Channel, i32,
+codes!(
+    channel_code,
+    channel_of,
+    Channel,
+    i32,
     Channel::Internal = 0,
     Channel::Http = 1,
     Channel::WebSocket = 2,
@@ -236,7 +256,9 @@ const fn refusal_code(refusal: &Refusal) -> i32 {
 
 fn refusal_of(code: i32, balance: Option<i64>) -> Option<Refusal> {
     Some(match code {
-        1 => Refusal::InsufficientBalance { balance: Money::from_cents(balance?) },
+        1 => Refusal::InsufficientBalance {
+            balance: Money::from_cents(balance?),
+        },
         2 => Refusal::BalanceLimit,
         3 => Refusal::UnknownAccount,
         4 => Refusal::UnknownDestination,
@@ -259,13 +281,19 @@ mod tests {
             company: 1,
             site: Some(1),
             value_date: Some(9_239),
-            key: Some(KeyRecord { digest: [1; 16], fingerprint: [2; 16] }),
+            key: Some(KeyRecord {
+                digest: [1; 16],
+                fingerprint: [2; 16],
+            }),
             fact,
         }
     }
 
     fn account(row: i64) -> AccountRef {
-        AccountRef { row, id: AccountId::parse(&row.to_string()).unwrap() }
+        AccountRef {
+            row,
+            id: AccountId::parse(&row.to_string()).unwrap(),
+        }
     }
 
     fn facts() -> Vec<Fact> {
@@ -275,10 +303,16 @@ mod tests {
             balance: Money::from_cents(5),
             version: 3,
         };
-        let counterparty =
-            Counterparty { account: account(2), balance: Money::from_cents(9), version: 8 };
+        let counterparty = Counterparty {
+            account: account(2),
+            balance: Money::from_cents(9),
+            version: 8,
+        };
         vec![
-            Fact::AccountOpened { account: account(1), holder: [9; 32] },
+            Fact::AccountOpened {
+                account: account(1),
+                holder: [9; 32],
+            },
             Fact::Posted(Movement {
                 account: account(1),
                 posting,
@@ -289,9 +323,16 @@ mod tests {
                 account: Some(account(1)),
                 kind: Some(PostingKind::Withdrawal),
                 amount: Some(Amount::from_cents(1).unwrap()),
-                refusal: Refusal::InsufficientBalance { balance: Money::ZERO },
+                refusal: Refusal::InsufficientBalance {
+                    balance: Money::ZERO,
+                },
             },
-            Fact::Refused { account: None, kind: None, amount: None, refusal: Refusal::UnknownAccount },
+            Fact::Refused {
+                account: None,
+                kind: None,
+                amount: None,
+                refusal: Refusal::UnknownAccount,
+            },
         ]
     }
 

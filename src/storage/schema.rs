@@ -1,7 +1,10 @@
 //! The tables as diesel sees them, one declaration for every backend. The journal's key is
 //! declared as lane and sequence; on SQLite, with its one lane, the sequence alone is the key.
 
-#![allow(missing_docs, reason = "diesel's macro makes the items; the migrations document them")]
+#![allow(
+    missing_docs,
+    reason = "diesel's macro makes the items; the migrations document them"
+)]
 
 diesel::table! {
     installation (id) { id -> Integer, database_id -> Binary, name -> Text, currency -> Text, created_at -> BigInt, }

@@ -111,10 +111,18 @@ impl Writer {
         let session = Session::open(&parts)?;
         let (queue, operations) = mpsc::channel(QUEUE);
         let (failure, failed) = watch::channel(None);
-        let thread = WriterThread { parts, session: Some(session), operations, failure };
-        std::thread::Builder::new().name("writer".into()).spawn(move || thread.run()).map_err(
-            |e| StorageError::Inconsistent { what: format!("no thread for the writer: {e}") },
-        )?;
+        let thread = WriterThread {
+            parts,
+            session: Some(session),
+            operations,
+            failure,
+        };
+        std::thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || thread.run())
+            .map_err(|e| StorageError::Inconsistent {
+                what: format!("no thread for the writer: {e}"),
+            })?;
         Ok(Self { queue, failed })
     }
 
@@ -200,7 +208,10 @@ struct WriterThread {
 struct Group {
     orders: Vec<Box<Order>>,
     updates: Vec<OutboxUpdate>,
-    decided: Vec<(oneshot::Sender<Result<Decision, WriteError>>, Result<Decision, WriteError>)>,
+    decided: Vec<(
+        oneshot::Sender<Result<Decision, WriteError>>,
+        Result<Decision, WriteError>,
+    )>,
     moved: Vec<oneshot::Sender<Result<(), WriteError>>>,
     closing: bool,
 }
@@ -236,7 +247,10 @@ impl WriterThread {
     fn commit(&mut self, mut group: Group) -> Result<(), StorageError> {
         let started = Instant::now();
         let instruments = self.parts.instruments.clone();
-        let session = self.session.take().map_or_else(|| Session::open(&self.parts), Ok);
+        let session = self
+            .session
+            .take()
+            .map_or_else(|| Session::open(&self.parts), Ok);
         let committed = session.and_then(|mut session| {
             transact(&mut session, &mut group, &self.parts.clock)?;
             Ok(session)

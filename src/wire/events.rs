@@ -35,14 +35,21 @@ impl Event {
     /// An event with `body` as its payload.
     #[must_use]
     pub fn new(topic: impl Into<String>, body: &impl Serialize, qos: Qos, retain: bool) -> Self {
-        Self { topic: topic.into(), payload: json(body), qos, retain }
+        Self {
+            topic: topic.into(),
+            payload: json(body),
+            qos,
+            retain,
+        }
     }
 }
 
 /// The bytes of `body` as JSON. The bodies are ours and always serialise; if one ever did not, an
 /// empty payload would show it without taking the process down.
 pub(crate) fn json(body: &impl Serialize) -> Bytes {
-    serde_json::to_vec(body).map(Bytes::from).unwrap_or_default()
+    serde_json::to_vec(body)
+        .map(Bytes::from)
+        .unwrap_or_default()
 }
 
 /// `banco/transacciones`, `banco/depositos`, `banco/retiros`, and the answer to a deposit or a
@@ -238,7 +245,12 @@ pub fn balance_event(entry: &Entry, movement: &Movement) -> Event {
         tx_id: entry.tx_id,
         version: posting.version,
     };
-    Event::new(topics::balance(&movement.account.id), &body, Qos::AtLeastOnce, true)
+    Event::new(
+        topics::balance(&movement.account.id),
+        &body,
+        Qos::AtLeastOnce,
+        true,
+    )
 }
 
 /// The events of one entry, in the order in which they are published.
@@ -253,7 +265,12 @@ pub fn events_of(entry: &Entry, low_balance_threshold: Money) -> Vec<Event> {
         PostingKind::Withdrawal => announce(&mut events, entry, movement, topics::WITHDRAWALS),
         PostingKind::TransferSent => {
             if let Some(body) = transfer(entry, movement) {
-                events.push(Event::new(topics::TRANSFERS, &body, Qos::AtLeastOnce, false));
+                events.push(Event::new(
+                    topics::TRANSFERS,
+                    &body,
+                    Qos::AtLeastOnce,
+                    false,
+                ));
             }
         }
         // The origin's half announces the transfer; this half has its balance alone.
@@ -284,7 +301,9 @@ fn low_balance(entry: &Entry, movement: &Movement) -> Event {
         kind: "LOW_BALANCE",
         message: format!("Saldo bajo: ${balance}"),
         cedula: movement.account.id.as_str(),
-        data: LowBalanceData { saldo: Decimal(balance) },
+        data: LowBalanceData {
+            saldo: Decimal(balance),
+        },
         timestamp: Moment(entry.at),
         tx_id: entry.tx_id,
     };

@@ -103,15 +103,28 @@ struct FailureBody {
 #[must_use]
 pub fn answer(id: Option<&RawValue>, body: &Bytes, replayed: bool) -> Bytes {
     let repetida = replayed.then_some(true);
-    match std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str(text).ok()) {
-        Some(datos) => json(&Answer { id, ok: true, repetida, datos }),
+    match std::str::from_utf8(body)
+        .ok()
+        .and_then(|text| serde_json::from_str(text).ok())
+    {
+        Some(datos) => json(&Answer {
+            id,
+            ok: true,
+            repetida,
+            datos,
+        }),
         None => Bytes::new(),
     }
 }
 
 /// The frame of a bad answer.
 #[must_use]
-pub fn failure(id: Option<&RawValue>, problem: &Problem, language: Language, replayed: bool) -> Bytes {
+pub fn failure(
+    id: Option<&RawValue>,
+    problem: &Problem,
+    language: Language,
+    replayed: bool,
+) -> Bytes {
     json(&Failure {
         id,
         ok: false,
@@ -141,5 +154,10 @@ pub fn event(event: &Event, cursor: Option<Position>, retained: bool) -> Bytes {
         return Bytes::new();
     };
     let cursor = cursor.map(|position| position.to_string());
-    json(&EventFrame { tema: &event.topic, datos, cursor, retenido: retained })
+    json(&EventFrame {
+        tema: &event.topic,
+        datos,
+        cursor,
+        retenido: retained,
+    })
 }

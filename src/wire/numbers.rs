@@ -6,8 +6,8 @@ use jiff::civil::Date;
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// Money as a JSON number with exactly two decimals, written from integer cents.
@@ -16,7 +16,9 @@ pub struct Decimal(pub Money);
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawValue::from_string(self.0.to_string()).map_err(S::Error::custom)?.serialize(serializer)
+        RawValue::from_string(self.0.to_string())
+            .map_err(S::Error::custom)?
+            .serialize(serializer)
     }
 }
 
@@ -79,7 +81,9 @@ pub fn parse_date(text: &str) -> Option<i32> {
 /// Writes days since 1970-01-01 as `YYYY-MM-DD`.
 #[must_use]
 pub fn format_date(days: i32) -> String {
-    let date = EPOCH.checked_add(jiff::Span::new().days(days)).unwrap_or(EPOCH);
+    let date = EPOCH
+        .checked_add(jiff::Span::new().days(days))
+        .unwrap_or(EPOCH);
     date.to_string()
 }
 
@@ -97,8 +101,14 @@ mod tests {
 
     #[test]
     fn moments_have_milliseconds_and_z() {
-        assert_eq!(Moment(1_768_487_400_123_456).to_string(), "2026-01-15T14:30:00.123Z");
-        assert_eq!(Moment(1_768_487_400_000_000).to_string(), "2026-01-15T14:30:00.000Z");
+        assert_eq!(
+            Moment(1_768_487_400_123_456).to_string(),
+            "2026-01-15T14:30:00.123Z"
+        );
+        assert_eq!(
+            Moment(1_768_487_400_000_000).to_string(),
+            "2026-01-15T14:30:00.000Z"
+        );
     }
 
     #[test]
@@ -107,7 +117,14 @@ mod tests {
             assert_eq!(parse_date(text), Some(days));
             assert_eq!(format_date(days), text);
         }
-        for text in ["", "1995-4-19", "1995-02-30", "0200-01-01", "19950419", "1995-04-19T00:00"] {
+        for text in [
+            "",
+            "1995-4-19",
+            "1995-02-30",
+            "0200-01-01",
+            "19950419",
+            "1995-04-19T00:00",
+        ] {
             assert_eq!(parse_date(text), None, "{text}");
         }
     }

@@ -35,7 +35,11 @@ impl Language {
             (_, None | Some((0, _))) => Self::Spanish,
             (None, Some(_)) => Self::English,
             (Some((es, es_at)), Some((en, en_at))) => {
-                if en > es || (en == es && en_at < es_at) { Self::English } else { Self::Spanish }
+                if en > es || (en == es && en_at < es_at) {
+                    Self::English
+                } else {
+                    Self::Spanish
+                }
             }
         }
     }
@@ -50,7 +54,10 @@ fn thousandths(parameters: &str) -> u16 {
     if whole != "0" {
         return 1_000;
     }
-    format!("{decimals:0<3}").get(..3).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    format!("{decimals:0<3}")
+        .get(..3)
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
 }
 
 macro_rules! problem_kinds {
@@ -175,7 +182,11 @@ impl Problem {
     /// A problem of `kind`.
     #[must_use]
     pub const fn of(kind: ProblemKind) -> Self {
-        Self { kind, reason: None, balance: None }
+        Self {
+            kind,
+            reason: None,
+            balance: None,
+        }
     }
 
     /// The same problem, because of `reason`.

@@ -137,19 +137,39 @@ mod tests {
     fn monto(json: &str) -> Result<i64, String> {
         let body: MovementBody =
             serde_json::from_str(&format!("{{\"monto\":{json}}}")).map_err(|e| e.to_string())?;
-        amount(&body.monto).map(Amount::cents).map_err(|p| p.kind.code().to_owned())
+        amount(&body.monto)
+            .map(Amount::cents)
+            .map_err(|p| p.kind.code().to_owned())
     }
 
     #[test]
     fn amounts_are_numbers_or_text() {
-        for json in ["150", "150.0", "150.00", "\"150\"", "\"150.00\"", "\"\\u003150\""] {
+        for json in [
+            "150",
+            "150.0",
+            "150.00",
+            "\"150\"",
+            "\"150.00\"",
+            "\"\\u003150\"",
+        ] {
             assert_eq!(monto(json), Ok(15_000), "{json}");
         }
     }
 
     #[test]
     fn nothing_else_is_an_amount() {
-        for json in ["0", "-1", "0.001", "1e2", "\"12,50\"", "null", "true", "[1]", "{}", "\"\""] {
+        for json in [
+            "0",
+            "-1",
+            "0.001",
+            "1e2",
+            "\"12,50\"",
+            "null",
+            "true",
+            "[1]",
+            "{}",
+            "\"\"",
+        ] {
             assert_eq!(monto(json), Err("monto_invalido".to_owned()), "{json}");
         }
         assert!(monto("NaN").is_err());
@@ -157,8 +177,16 @@ mod tests {
 
     #[test]
     fn typos_and_doubles_are_refused() {
-        for json in [r#"{"mnto":1}"#, r#"{"monto":1,"mnto":1}"#, r#"{"monto":1,"monto":2}"#, "{}"] {
-            assert!(serde_json::from_str::<MovementBody>(json).is_err(), "{json}");
+        for json in [
+            r#"{"mnto":1}"#,
+            r#"{"monto":1,"mnto":1}"#,
+            r#"{"monto":1,"monto":2}"#,
+            "{}",
+        ] {
+            assert!(
+                serde_json::from_str::<MovementBody>(json).is_err(),
+                "{json}"
+            );
         }
     }
 }

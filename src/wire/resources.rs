@@ -65,7 +65,10 @@ impl MovementResource {
             timestamp: Moment(entry.at),
             tx_id: entry.tx_id,
             version: posting.version,
-            contraparte: movement.counterparty.as_ref().map(|c| c.account.id.to_string()),
+            contraparte: movement
+                .counterparty
+                .as_ref()
+                .map(|c| c.account.id.to_string()),
             sede: site,
             fecha_valor: entry.value_date.map(format_date),
         }

@@ -62,7 +62,12 @@ mod tests {
         ] {
             assert!(is_reserved(topic), "{topic}");
         }
-        for topic in ["empresas/a/b/c/alerta", "empresas/a/b/c/estado", "bancos/x", "casa/luz"] {
+        for topic in [
+            "empresas/a/b/c/alerta",
+            "empresas/a/b/c/estado",
+            "bancos/x",
+            "casa/luz",
+        ] {
             assert!(!is_reserved(topic), "{topic}");
         }
     }

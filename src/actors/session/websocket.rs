@@ -67,13 +67,19 @@ pub fn upgrade(
         lobby,
         language,
         address: request.peer_addr().map(|peer| peer.ip()),
-        kill: KillSwitch { socket, alive: Arc::new(AtomicU64::new(0)), epoch: Instant::now() },
+        kill: KillSwitch {
+            socket,
+            alive: Arc::new(AtomicU64::new(0)),
+            epoch: Instant::now(),
+        },
         heard: Instant::now(),
         under_way: 0,
         filters: HashSet::new(),
         pieces: BytesMut::new(),
     };
-    ws::WsResponseBuilder::new(session, request, body).frame_size(FRAME_LIMIT).start()
+    ws::WsResponseBuilder::new(session, request, body)
+        .frame_size(FRAME_LIMIT)
+        .start()
 }
 
 /// One WebSocket connection.
@@ -94,7 +100,10 @@ pub struct WsSession {
 }
 
 impl WsSession {
-    const CALLER: Caller = Caller { principal: Principal::Local, channel: Channel::WebSocket };
+    const CALLER: Caller = Caller {
+        principal: Principal::Local,
+        channel: Channel::WebSocket,
+    };
 
     fn heard(&mut self) {
         self.heard = Instant::now();
@@ -132,22 +141,21 @@ impl WsSession {
     }
 
     /// Asks the desk; the answer is sent when it is there, whatever else happens meanwhile.
-    fn ask_desk(
-        &mut self,
-        action: Action,
-        request: Request,
-        ctx: &mut ws::WebsocketContext<Self>,
-    ) {
+    fn ask_desk(&mut self, action: Action, request: Request, ctx: &mut ws::WebsocketContext<Self>) {
         self.under_way += 1;
         let desk = self.lobby.desk.clone();
         let asked = async move {
             let answer = at_desk(&desk, action, &request).await;
             (request.id, answer)
         };
-        ctx.spawn(asked.into_actor(self).map(move |(id, answer), session, ctx| {
-            session.under_way -= 1;
-            session.answer(id.as_deref(), action.name(), answer, ctx);
-        }));
+        ctx.spawn(
+            asked
+                .into_actor(self)
+                .map(move |(id, answer), session, ctx| {
+                    session.under_way -= 1;
+                    session.answer(id.as_deref(), action.name(), answer, ctx);
+                }),
+        );
     }
 
     fn answer(
@@ -161,10 +169,17 @@ impl WsSession {
             Ok(reply) => (frames::answer(id, &reply.body, reply.replayed), "ok"),
             Err(Failure { problem, replayed }) => {
                 self.lobby.desk.count_problem(&problem);
-                (frames::failure(id, &problem, self.language, replayed), problem.kind.code())
+                (
+                    frames::failure(id, &problem, self.language, replayed),
+                    problem.kind.code(),
+                )
             }
         };
-        self.lobby.instruments.frames.with_label_values(&[action, result]).inc();
+        self.lobby
+            .instruments
+            .frames
+            .with_label_values(&[action, result])
+            .inc();
         send(ctx, frame);
     }
 
@@ -175,14 +190,28 @@ impl WsSession {
             .as_deref()
             .map(str::parse::<Position>)
             .transpose()
-            .map_err(|_| Problem::of(ProblemKind::InvalidParameter).because("desde: not a cursor"))?;
-        let fresh = filters.iter().filter(|filter| !self.filters.contains(*filter)).count();
+            .map_err(|_| {
+                Problem::of(ProblemKind::InvalidParameter).because("desde: not a cursor")
+            })?;
+        let fresh = filters
+            .iter()
+            .filter(|filter| !self.filters.contains(*filter))
+            .count();
         if self.filters.len() + fresh > FILTERS {
             let reason = "temas: more than 256 filters in one session";
-            return Err(Problem::of(ProblemKind::InvalidParameter).because(reason).into());
+            return Err(Problem::of(ProblemKind::InvalidParameter)
+                .because(reason)
+                .into());
         }
         self.filters.extend(filters.iter().cloned());
-        self.tell_hub(Subscribe { id: self.id, filters, from }, ctx);
+        self.tell_hub(
+            Subscribe {
+                id: self.id,
+                filters,
+                from,
+            },
+            ctx,
+        );
         empty()
     }
 
@@ -191,7 +220,13 @@ impl WsSession {
         for filter in &filters {
             self.filters.remove(filter);
         }
-        self.tell_hub(Unsubscribe { id: self.id, filters }, ctx);
+        self.tell_hub(
+            Unsubscribe {
+                id: self.id,
+                filters,
+            },
+            ctx,
+        );
         empty()
     }
 
@@ -221,7 +256,11 @@ impl WsSession {
         // To be polled at all is a sign of life: a client that reads nothing freezes this actor.
         self.kill.touch();
         if self.heard.elapsed() > SILENCE {
-            self.lobby.instruments.sessions_ended.with_label_values(&["silent"]).inc();
+            self.lobby
+                .instruments
+                .sessions_ended
+                .with_label_values(&["silent"])
+                .inc();
             close(ctx, ws::CloseCode::Policy, "sin respuesta al ping");
             return;
         }
@@ -350,14 +389,18 @@ async fn at_desk(desk: &Desk, action: Action, request: &Request) -> Answer {
             desk.open_account(caller, &body, key).await
         }
         Action::Deposit | Action::Withdraw => {
-            let direction =
-                if action == Action::Deposit { Direction::In } else { Direction::Out };
+            let direction = if action == Action::Deposit {
+                Direction::In
+            } else {
+                Direction::Out
+            };
             let body = MovementBody {
                 monto: amount()?,
                 sede: request.sede.clone(),
                 fecha_valor: request.fecha_valor.clone(),
             };
-            desk.move_money(caller, direction, &text(&request.cedula), &body, key).await
+            desk.move_money(caller, direction, &text(&request.cedula), &body, key)
+                .await
         }
         Action::Transfer => {
             let body = TransferBody {
@@ -372,7 +415,8 @@ async fn at_desk(desk: &Desk, action: Action, request: &Request) -> Answer {
         Action::Balance => desk.account(caller, &text(&request.cedula)).await,
         Action::Movements => {
             let cursor = request.cursor.as_deref();
-            desk.movements(caller, &text(&request.cedula), request.limite, cursor).await
+            desk.movements(caller, &text(&request.cedula), request.limite, cursor)
+                .await
         }
         Action::Statistics => desk.statistics(caller).await,
         // Answered by the session itself, before the desk is asked.
@@ -381,7 +425,10 @@ async fn at_desk(desk: &Desk, action: Action, request: &Request) -> Answer {
 }
 
 fn empty() -> Answer {
-    Ok(Reply { body: Bytes::from_static(b"{}"), replayed: false })
+    Ok(Reply {
+        body: Bytes::from_static(b"{}"),
+        replayed: false,
+    })
 }
 
 fn send(ctx: &mut ws::WebsocketContext<WsSession>, frame: Bytes) {
@@ -392,7 +439,10 @@ fn send(ctx: &mut ws::WebsocketContext<WsSession>, frame: Bytes) {
 }
 
 fn close(ctx: &mut ws::WebsocketContext<WsSession>, code: ws::CloseCode, why: &str) {
-    ctx.close(Some(ws::CloseReason { code, description: Some(why.to_owned()) }));
+    ctx.close(Some(ws::CloseReason {
+        code,
+        description: Some(why.to_owned()),
+    }));
     ctx.stop();
 }
 
@@ -422,11 +472,7 @@ impl Actor for WsSession {
 }
 
 impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for WsSession {
-    fn handle(
-        &mut self,
-        message: Result<ws::Message, ws::ProtocolError>,
-        ctx: &mut Self::Context,
-    ) {
+    fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, ctx: &mut Self::Context) {
         self.heard();
         match message {
             Ok(ws::Message::Text(text)) => self.request(text.as_bytes(), ctx),

@@ -87,14 +87,22 @@ impl Atalaya {
             .env("MQTT_BROKER_PORT", self.mqtt_port.to_string())
             .env("MQTT_WS_PORT", self.mqtt_ws_port.to_string())
             .env("SHUTDOWN_TIMEOUT", "5")
-            .envs(self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+            .envs(
+                self.settings
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str())),
+            )
             .stdin(Stdio::null());
         command
     }
 
     fn log_file(&self) -> std::fs::File {
         let path = self.folder.path().join("stderr.log");
-        std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap()
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap()
     }
 
     /// Changes a setting for the next start.
@@ -153,7 +161,8 @@ impl Atalaya {
     /// The value of a metric, named as in the Prometheus text, labels included.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         let text = self.client().get("/metrics").await.ok()?.text();
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 }
 

@@ -35,7 +35,11 @@ impl Response {
 
     /// The `codigo` of a problem document.
     pub fn code(&self) -> String {
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
         self.json()["codigo"].as_str().expect("codigo").to_owned()
     }
 
@@ -101,34 +105,48 @@ impl Client {
     /// Opens an account with money in it.
     pub async fn open_with(&self, account: &str, amount: &str) {
         self.open(account).await;
-        let response = self.deposit(account, amount, &format!("start-{account}")).await;
+        let response = self
+            .deposit(account, amount, &format!("start-{account}"))
+            .await;
         assert_eq!(response.status, 201, "{}", response.text());
     }
 
     pub async fn deposit(&self, account: &str, amount: &str, key: &str) -> Response {
         let path = format!("/api/v1/cuentas/{account}/depositos");
-        self.post(&path, Some(key), &json!({ "monto": amount })).await.unwrap()
+        self.post(&path, Some(key), &json!({ "monto": amount }))
+            .await
+            .unwrap()
     }
 
     pub async fn withdraw(&self, account: &str, amount: &str, key: &str) -> Response {
         let path = format!("/api/v1/cuentas/{account}/retiros");
-        self.post(&path, Some(key), &json!({ "monto": amount })).await.unwrap()
+        self.post(&path, Some(key), &json!({ "monto": amount }))
+            .await
+            .unwrap()
     }
 
     pub async fn transfer(&self, from: &str, to: &str, amount: &str, key: &str) -> Response {
         let body = json!({"cedula_origen": from, "cedula_destino": to, "monto": amount});
-        self.post("/api/v1/transferencias", Some(key), &body).await.unwrap()
+        self.post("/api/v1/transferencias", Some(key), &body)
+            .await
+            .unwrap()
     }
 
     /// The balance as the wire writes it, such as `150.00`.
     pub async fn balance(&self, account: &str) -> String {
-        let response = self.get(&format!("/api/v1/cuentas/{account}")).await.unwrap();
+        let response = self
+            .get(&format!("/api/v1/cuentas/{account}"))
+            .await
+            .unwrap();
         assert_eq!(response.status, 200, "{}", response.text());
         raw_field(&response.text(), "saldo")
     }
 
     pub async fn version(&self, account: &str) -> i64 {
-        let response = self.get(&format!("/api/v1/cuentas/{account}")).await.unwrap();
+        let response = self
+            .get(&format!("/api/v1/cuentas/{account}"))
+            .await
+            .unwrap();
         response.json()["version"].as_i64().expect("version")
     }
 }
@@ -136,15 +154,26 @@ impl Client {
 /// The text of a field as it stands in the JSON, so that `150.00` is not `150.0`.
 pub fn raw_field(json: &str, field: &str) -> String {
     let start = json.find(&format!("\"{field}\":")).expect(field) + field.len() + 3;
-    json[start..].split([',', '}']).next().expect("a value").to_owned()
+    json[start..]
+        .split([',', '}'])
+        .next()
+        .expect("a value")
+        .to_owned()
 }
 
-async fn finish(
-    sent: awc::SendClientRequest,
-) -> Result<Response, SendRequestError> {
+async fn finish(sent: awc::SendClientRequest) -> Result<Response, SendRequestError> {
     let mut response = sent.await?;
     let status = response.status().as_u16();
     let headers = response.headers().clone();
-    let body = response.body().limit(64 << 20).await.map(|body| body.to_vec()).unwrap_or_default();
-    Ok(Response { status, headers, body })
+    let body = response
+        .body()
+        .limit(64 << 20)
+        .await
+        .map(|body| body.to_vec())
+        .unwrap_or_default();
+    Ok(Response {
+        status,
+        headers,
+        body,
+    })
 }

@@ -20,7 +20,11 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A port that nobody listens on. Restarts need the same port again, so 0 will not do there.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// Waits until `look` finds something; fails the test at the deadline, saying what was awaited.
@@ -33,7 +37,10 @@ where
         if let Some(found) = look().await {
             return found;
         }
-        assert!(started.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        assert!(
+            started.elapsed() < DEADLINE,
+            "{what}: not within {DEADLINE:?}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

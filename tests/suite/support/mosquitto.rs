@@ -24,8 +24,11 @@ impl Mosquitto {
 
     /// A broker with more lines in its configuration.
     pub fn start_with(lines: &str) -> Self {
-        let mut broker =
-            Self { folder: tempfile::tempdir().unwrap(), child: None, port: free_port() };
+        let mut broker = Self {
+            folder: tempfile::tempdir().unwrap(),
+            child: None,
+            port: free_port(),
+        };
         broker.configure(lines);
         broker.restart();
         broker
@@ -71,7 +74,10 @@ impl Mosquitto {
         self.child = Some(child);
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(started.elapsed() < super::DEADLINE, "mosquitto does not listen");
+            assert!(
+                started.elapsed() < super::DEADLINE,
+                "mosquitto does not listen"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

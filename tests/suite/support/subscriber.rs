@@ -40,7 +40,9 @@ impl Subscriber {
     pub async fn to(port: u16, filters: &[&str]) -> Self {
         let id = format!("test-{}", uuid::Uuid::new_v4());
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
-        options.set_keep_alive(Duration::from_secs(30)).set_clean_start(false);
+        options
+            .set_keep_alive(Duration::from_secs(30))
+            .set_clean_start(false);
         options.set_connect_properties(ConnectProperties {
             session_expiry_interval: Some(3_600),
             max_packet_size: Some(256 * 1024),
@@ -58,7 +60,9 @@ impl Subscriber {
                     match event_loop.poll().await {
                         Ok(Event::Incoming(Packet::ConnAck(_))) => {
                             for filter in &filters {
-                                client.try_subscribe(filter.clone(), QoS::ExactlyOnce).unwrap();
+                                client
+                                    .try_subscribe(filter.clone(), QoS::ExactlyOnce)
+                                    .unwrap();
                             }
                         }
                         Ok(Event::Incoming(Packet::SubAck(_))) => *agreed.lock().unwrap() = true,
@@ -80,13 +84,20 @@ impl Subscriber {
             agreed.lock().unwrap().then_some(())
         })
         .await;
-        Self { received, task, client }
+        Self {
+            received,
+            task,
+            client,
+        }
     }
 
     /// Publishes as this client; whether the broker agrees is the broker's business.
     pub async fn publish(&self, topic: &str, retain: bool, payload: &str) {
         let payload = payload.to_owned().into_bytes();
-        self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await.unwrap();
+        self.client
+            .publish(topic, QoS::AtLeastOnce, retain, payload)
+            .await
+            .unwrap();
     }
 
     /// All that has arrived so far.
@@ -96,12 +107,18 @@ impl Subscriber {
 
     /// What has arrived on `topic`.
     pub fn on(&self, topic: &str) -> Vec<Message> {
-        self.all().into_iter().filter(|message| message.topic == topic).collect()
+        self.all()
+            .into_iter()
+            .filter(|message| message.topic == topic)
+            .collect()
     }
 
     /// Waits until a message matches.
     pub async fn wait_for(&self, what: &str, matches: impl Fn(&Message) -> bool) -> Message {
-        eventually(what, || async { self.all().into_iter().find(|m| matches(m)) }).await
+        eventually(what, || async {
+            self.all().into_iter().find(|m| matches(m))
+        })
+        .await
     }
 }
 
