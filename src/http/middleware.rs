@@ -1,5 +1,6 @@
 //! What happens around every request: foreign pages are turned away, and all is measured.
 
+use super::RouteTemplate;
 use super::answer::ApiError;
 use crate::instruments::Instruments;
 use crate::origin;
@@ -56,11 +57,10 @@ pub(super) async fn measure(
 
 fn record(instruments: &Instruments, response: &ServiceResponse<BoxBody>, started: Instant) {
     let request = response.request();
-    let pattern = request.match_pattern();
-    let route = match pattern.as_deref() {
-        Some(known) if super::ROUTES.iter().any(|(path, _)| *path == known) => known,
-        Some(docs) if docs.starts_with("/api/") => "/api/docs",
-        _ => "other",
+    let route = match request.app_data::<RouteTemplate>() {
+        Some(RouteTemplate(template)) => template,
+        None if request.path().starts_with("/api/docs/") => "/api/docs",
+        None => "other",
     };
     // Methods are the client's choice: only those we know become a label.
     let method = match request.method().as_str() {

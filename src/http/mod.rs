@@ -47,9 +47,16 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/", &["GET"]),
 ];
 
+/// The template of the route that a request has taken, for its metrics. Each resource carries its
+/// own: to ask the router afterwards would match all routes a second time.
+#[derive(Debug, Clone, Copy)]
+struct RouteTemplate(&'static str);
+
 fn routes(config: &mut web::ServiceConfig) {
     for (path, methods) in ROUTES {
-        let mut resource = web::resource(*path).default_service(web::to(method_not_allowed));
+        let mut resource = web::resource(*path)
+            .app_data(RouteTemplate(path))
+            .default_service(web::to(method_not_allowed));
         for method in *methods {
             resource = resource.route(handler(path, method));
         }

@@ -15,7 +15,11 @@ use crate::domain::{
     KeyRecord, Money, Movement, Order, Outcome, PersonName, Position, Posting, PostingKind,
     Refusal, Rejection, Slug,
 };
+use diesel::backend::Backend;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::serialize::ToSql;
+use diesel::sql_types::BigInt;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -590,16 +594,12 @@ fn insert_account(
 /// Writes an account's balance, guarded by its version: the row must be older than what is
 /// written, or somebody else has been writing here.
 fn update_account(connection: &mut Connection, held: &Held) -> Result<(), StorageError> {
-    let updated = diesel::update(
-        accounts::table
-            .filter(accounts::id.eq(held.row))
-            .filter(accounts::version.lt(held.state.version)),
-    )
-    .set((
-        accounts::balance.eq(held.state.balance.cents()),
-        accounts::version.eq(held.state.version),
-        accounts::last_seq.eq(held.last_seq),
-    ))
+    let updated = UpdateAccount {
+        row: held.row,
+        balance: held.state.balance.cents(),
+        version: held.state.version,
+        last_seq: held.last_seq,
+    }
     .execute(connection)?;
     if updated == 1 {
         return Ok(());
@@ -608,6 +608,37 @@ fn update_account(connection: &mut Connection, held: &Held) -> Result<(), Storag
         what: format!("account {} was changed by somebody else", held.row),
     })
 }
+
+/// The update of an account as a statement of our own: diesel prepares its own `UPDATE`s anew each
+/// time, and this one runs once for every account of every group.
+#[derive(QueryId)]
+struct UpdateAccount {
+    row: i64,
+    balance: i64,
+    version: i64,
+    last_seq: i64,
+}
+
+impl<DB> QueryFragment<DB> for UpdateAccount
+where
+    DB: Backend,
+    i64: ToSql<BigInt, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql("UPDATE accounts SET balance = ");
+        out.push_bind_param::<BigInt, _>(&self.balance)?;
+        out.push_sql(", version = ");
+        out.push_bind_param::<BigInt, _>(&self.version)?;
+        out.push_sql(", last_seq = ");
+        out.push_bind_param::<BigInt, _>(&self.last_seq)?;
+        out.push_sql(" WHERE id = ");
+        out.push_bind_param::<BigInt, _>(&self.row)?;
+        out.push_sql(" AND version < ");
+        out.push_bind_param::<BigInt, _>(&self.version)
+    }
+}
+
+impl RunQueryDsl<Connection> for UpdateAccount {}
 
 fn holder_digest(
     salt: &[u8; 16],
