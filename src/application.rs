@@ -24,7 +24,7 @@ use crate::mqtt::connection::BrokerAddress;
 use crate::storage::bootstrap::{Wanted, bootstrap};
 use crate::storage::connection::{open_readers, open_writer};
 use crate::storage::writer::WriterParts;
-use crate::storage::{Feed, Head, Location, StorageError, Writer, queries};
+use crate::storage::{Feed, Head, Installation, Location, ReadPool, StorageError, Writer, queries};
 use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
 use prometheus::Registry;
@@ -117,96 +117,46 @@ impl Application {
             setting: "HTTP_PORT",
             source,
         })?;
-        let allowed_origins = Arc::new(config.allowed_origins.clone());
-
         let registry = Registry::new();
         let instruments = Instruments::new(&registry)?;
-        let mut connection = open_writer(&config.database)?;
-        let wanted = Wanted {
-            name: config.installation.as_str(),
-            currency: &config.currency,
-            company: &config.company,
-        };
-        let installation = bootstrap(&mut connection, &wanted, clock.now())?;
-        let position = queries::outbox_position(&mut connection)?;
-        drop(connection);
-        let readers = open_readers(&config.database)?;
-        let feed = Feed::new(
-            Head::default(),
-            readers.clone(),
-            config.low_balance_threshold,
-        );
-        let writer = Writer::start(WriterParts {
-            location: config.database.clone(),
-            company: installation.company,
-            feed: feed.clone(),
-            clock: clock.clone(),
-            instruments: instruments.clone(),
-        })?;
-
+        let storage = open_storage(&config, &clock, &instruments)?;
         let (broker, address) = start_broker(&config, http).await?;
-        let outbox = Arc::new(AtomicI64::new(position));
-        let publisher = address.map(|broker| {
-            let parts = PublisherParts {
-                broker,
-                feed: feed.clone(),
-                writer: writer.clone(),
-                position,
-                database_id: installation.database_id,
-                node: config.node.to_string(),
-                clock: clock.clone(),
-                instruments: instruments.clone(),
-                gauge: Arc::clone(&outbox),
-            };
-            on_own_thread(move |_| MqttPublisher::new(parts))
-        });
-        let hub = {
-            let (feed, instruments) = (feed.clone(), instruments.clone());
-            on_own_thread(move |_| SessionHub::new(feed, instruments))
-        };
-        AlertLog::new(feed.clone(), config.low_balance_threshold).start();
-        let statistics =
-            StatisticsActor::new(feed.clone(), hub.clone(), publisher.clone(), clock.clone())
-                .start();
-        let accounts = AccountActor::new(writer.clone(), readers.clone()).start();
-        let metrics = MetricsActor::new(MetricsParts {
-            registry,
-            feed,
-            writer: writer.clone(),
-            hub: hub.clone(),
-            outbox: publisher.is_some().then_some(outbox),
-            clock: clock.clone(),
-        })?
-        .start();
+        let actors = start_actors(&config, &clock, &storage, address, registry, &instruments)?;
         if config.demo {
-            open_demo_accounts(&accounts).await?;
+            open_demo_accounts(&actors.accounts).await?;
         }
 
+        let Actors {
+            accounts,
+            statistics,
+            publisher,
+            hub,
+            metrics,
+        } = actors;
+        let has_broker = publisher.is_some();
+        let readiness = Readiness::new(storage.readers, instruments.clone(), has_broker, clock);
         let desk = Desk::new(
             accounts,
             statistics,
             config.cedula_check,
             instruments.clone(),
         );
-        let readiness = Readiness::new(readers, instruments.clone(), publisher.is_some(), clock);
         let lobby = Lobby {
             desk: desk.clone(),
             hub: hub.clone(),
             instruments: instruments.clone(),
         };
-        let server = http::server(
-            listener,
-            HttpParts {
-                desk,
-                lobby,
-                metrics,
-                instruments,
-                readiness: readiness.clone(),
-                allowed_origins,
-                max_connections: config.max_connections,
-            },
-        )
-        .map_err(ApplicationError::Http)?;
+        let parts = HttpParts {
+            desk,
+            lobby,
+            metrics,
+            instruments,
+            readiness: readiness.clone(),
+            allowed_origins: Arc::new(config.allowed_origins.clone()),
+            max_connections: config.max_connections,
+        };
+        let server = http::server(listener, parts).map_err(ApplicationError::Http)?;
+        let writer = storage.writer;
         Ok(Self {
             config,
             http,
@@ -262,10 +212,8 @@ impl Application {
             reason = writer.failure() => Err(ApplicationError::Writer(reason)),
             ended = &mut server => ended.map_err(ApplicationError::Http),
         };
-        if ended.is_err() {
-            // What is on disk is right; nothing else can be trusted, so nothing else is tried.
-            return ended;
-        }
+        // After a failure what is on disk is right and nothing else is tried.
+        ended?;
         log::info!("draining");
         readiness.drain();
         close_edges(server, handle, &hub).await;
@@ -286,6 +234,118 @@ impl Application {
         log::info!("closed");
         Ok(())
     }
+}
+
+/// What is durable, open.
+struct Storage {
+    writer: Writer,
+    feed: Feed,
+    readers: ReadPool,
+    installation: Installation,
+    /// How far the outbox has come.
+    position: i64,
+}
+
+fn open_storage(
+    config: &Config,
+    clock: &Clock,
+    instruments: &Instruments,
+) -> Result<Storage, ApplicationError> {
+    let mut connection = open_writer(&config.database)?;
+    let wanted = Wanted {
+        name: config.installation.as_str(),
+        currency: &config.currency,
+        company: &config.company,
+    };
+    let installation = bootstrap(&mut connection, &wanted, clock.now())?;
+    let position = queries::outbox_position(&mut connection)?;
+    drop(connection);
+    let readers = open_readers(&config.database)?;
+    let feed = Feed::new(
+        Head::default(),
+        readers.clone(),
+        config.low_balance_threshold,
+    );
+    let writer = Writer::start(WriterParts {
+        location: config.database.clone(),
+        company: installation.company,
+        feed: feed.clone(),
+        clock: clock.clone(),
+        instruments: instruments.clone(),
+    })?;
+    Ok(Storage {
+        writer,
+        feed,
+        readers,
+        installation,
+        position,
+    })
+}
+
+/// The actors that edges and the end need to know.
+struct Actors {
+    accounts: Addr<AccountActor>,
+    statistics: Addr<StatisticsActor>,
+    publisher: Option<Addr<MqttPublisher>>,
+    hub: Addr<SessionHub>,
+    metrics: Addr<MetricsActor>,
+}
+
+/// Starts the actors, leaves first: each knows only those that were started before it.
+fn start_actors(
+    config: &Config,
+    clock: &Clock,
+    storage: &Storage,
+    broker: Option<BrokerAddress>,
+    registry: Registry,
+    instruments: &Instruments,
+) -> Result<Actors, ApplicationError> {
+    let Storage {
+        writer,
+        feed,
+        readers,
+        installation,
+        position,
+    } = storage;
+    let outbox = Arc::new(AtomicI64::new(*position));
+    let publisher = broker.map(|broker| {
+        let parts = PublisherParts {
+            broker,
+            feed: feed.clone(),
+            writer: writer.clone(),
+            position: *position,
+            database_id: installation.database_id,
+            node: config.node.to_string(),
+            clock: clock.clone(),
+            instruments: instruments.clone(),
+            gauge: Arc::clone(&outbox),
+        };
+        on_own_thread(move |_| MqttPublisher::new(parts))
+    });
+    let mut hub = SessionHub::new(feed.clone(), instruments.clone());
+    // Sessions see the same retained presence as subscribers of the broker.
+    hub.retain(MqttPublisher::presence_of(config.node.as_str(), "en_linea", clock.now()).event());
+    let hub = on_own_thread(move |_| hub);
+    AlertLog::new(feed.clone(), config.low_balance_threshold).start();
+    let statistics =
+        StatisticsActor::new(feed.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
+    let accounts = AccountActor::new(writer.clone(), readers.clone()).start();
+    let metrics = MetricsActor::new(MetricsParts {
+        registry,
+        feed: feed.clone(),
+        writer: writer.clone(),
+        hub: hub.clone(),
+        outbox: publisher.is_some().then_some(outbox),
+        clock: clock.clone(),
+    })?
+    .start();
+    Ok(Actors {
+        accounts,
+        statistics,
+        publisher,
+        hub,
+        metrics,
+    })
 }
 
 /// Stops listening, lets requests under way finish and tells sessions to leave.

@@ -42,7 +42,7 @@ pub struct ServeArgs {
     #[arg(long, env = "LOW_BALANCE_THRESHOLD", default_value = "100.00", value_parser = money, help_heading = "General")]
     pub low_balance_threshold: Money,
 
-    /// Where the database is: sqlite://path
+    /// Where the database is, as `sqlite://path`
     #[arg(
         long,
         env = "DATABASE_URL",
@@ -190,7 +190,10 @@ impl MqttCredentials {
             Some(path) => std::fs::read_to_string(path)
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
                 .map_err(|e| {
-                    ConfigError(format!("MQTT_PASSWORD_FILE: cannot read {path:?}: {e}"))
+                    ConfigError(format!(
+                        "MQTT_PASSWORD_FILE: cannot read {}: {e}",
+                        path.display()
+                    ))
                 })?,
             None => self.mqtt_password.clone().unwrap_or_default(),
         };
@@ -229,7 +232,7 @@ pub struct LogArgs {
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, help_heading = "Logs")]
     pub log_format: LogFormat,
 
-    /// What is logged, as env_logger reads it: level, or target=level,…
+    /// What is logged: a level, or target=level,…
     #[arg(
         long,
         env = "RUST_LOG",

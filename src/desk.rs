@@ -356,6 +356,10 @@ async fn within<T, E>(answer: impl Future<Output = Result<T, E>>) -> Result<T, F
     }
 }
 
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "it ends calls that answer `Answer`"
+)]
 fn reply(body: &impl serde::Serialize) -> Answer {
     Ok(Reply {
         body: json(body),

@@ -32,7 +32,12 @@ pub fn start(args: &LogArgs) -> Result<(), ConfigError> {
     let folder = &args.log_dir;
     std::fs::create_dir_all(folder)
         .and_then(|()| probe(folder))
-        .map_err(|e| ConfigError(format!("LOG_DIR: cannot write to {folder:?}: {e}")))?;
+        .map_err(|e| {
+            ConfigError(format!(
+                "LOG_DIR: cannot write to {}: {e}",
+                folder.display()
+            ))
+        })?;
     let terminal = logger(args, Target::Stderr)?;
     let file = |name: &str| logger(args, Target::Pipe(Box::new(rotating(&folder.join(name)))));
     let outlets = vec![

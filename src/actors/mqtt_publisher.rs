@@ -201,13 +201,19 @@ impl MqttPublisher {
         }
     }
 
-    fn presence(&self, state: &'static str) -> Presence<'_> {
+    /// What `node` says of itself at the moment `at`.
+    #[must_use]
+    pub fn presence_of<'a>(node: &'a str, state: &'static str, at: i64) -> Presence<'a> {
         Presence {
             estado: state,
-            nodo: &self.parts.node,
+            nodo: node,
             version: env!("CARGO_PKG_VERSION"),
-            timestamp: Moment(self.parts.clock.now()),
+            timestamp: Moment(at),
         }
+    }
+
+    fn presence(&self, state: &'static str) -> Presence<'_> {
+        Self::presence_of(&self.parts.node, state, self.parts.clock.now())
     }
 
     fn connect(&mut self, ctx: &mut Context<Self>) {

@@ -253,6 +253,11 @@ impl SessionHub {
         }
     }
 
+    /// Keeps a retained event for those who subscribe later.
+    pub fn retain(&mut self, event: Event) {
+        self.retained.insert(event.topic.clone(), Arc::new(event));
+    }
+
     /// Distributes what is new, from the ring where possible.
     fn follow(&mut self, ctx: &mut Context<Self>) {
         if self

@@ -172,14 +172,14 @@ impl Connection {
                 tokio::select! {
                     biased;
                     polled = &mut poll => break polled,
-                    message = self.messages.recv(), if room => match message {
-                        Some(message) => if self.hand_over(message).is_err() {
-                            break Err(ConnectionError::RequestsDone);
-                        },
-                        None => {
+                    message = self.messages.recv(), if room => {
+                        let Some(message) = message else {
+                            // Disconnecting needs room in the event loop's own queue alone.
                             let _ = self.client.try_disconnect();
-                            // Disconnecting needs room in the event loop's queue alone.
                             break poll.as_mut().await;
+                        };
+                        if self.hand_over(message).is_err() {
+                            break Err(ConnectionError::RequestsDone);
                         }
                     },
                 }
@@ -272,7 +272,7 @@ impl Connection {
                 let token = self.flight.released.remove(&comp.pkid)?;
                 Some(match comp.reason {
                     PubCompReason::Success => Link::Acknowledged(token),
-                    reason => Link::Refused {
+                    reason @ PubCompReason::PacketIdentifierNotFound => Link::Refused {
                         token,
                         unauthorized: false,
                         reason: format!("{reason:?}"),

@@ -153,9 +153,9 @@ async fn bind(settings: &Settings) -> Result<(MqttBroker, TcpListener, BrokerCon
     let broker = MqttBroker::with_config(config.clone())
         .await
         .map_err(|e| {
-            let (address, folder) = (settings.tcp, &settings.folder);
+            let (address, folder) = (settings.tcp, settings.folder.display());
             format!(
-                "the embedded broker cannot listen on {address} or store in {folder:?}: {e} \
+                "the embedded broker cannot listen on {address} or store in {folder}: {e} \
                  (MQTT_BROKER_PORT and DATA_DIR change them; MQTT_BROKER_HOST uses another broker)"
             )
         })?

@@ -74,8 +74,11 @@ pub struct Quarantined {
 /// Resolves when an operation is durable, or not.
 pub type Ticket<T> = oneshot::Receiver<Result<T, WriteError>>;
 
+/// What an order's ticket resolves to.
+type Verdict = Result<Decision, WriteError>;
+
 enum Operation {
-    Order(Box<Order>, oneshot::Sender<Result<Decision, WriteError>>),
+    Order(Box<Order>, oneshot::Sender<Verdict>),
     Outbox(OutboxUpdate, oneshot::Sender<Result<(), WriteError>>),
     Close,
 }
@@ -206,12 +209,9 @@ struct WriterThread {
 /// A group, taken apart: the work, and the replies with what they will say if the commit succeeds.
 #[derive(Default)]
 struct Group {
-    orders: Vec<Box<Order>>,
+    orders: Vec<Order>,
     updates: Vec<OutboxUpdate>,
-    decided: Vec<(
-        oneshot::Sender<Result<Decision, WriteError>>,
-        Result<Decision, WriteError>,
-    )>,
+    decided: Vec<(oneshot::Sender<Verdict>, Verdict)>,
     moved: Vec<oneshot::Sender<Result<(), WriteError>>>,
     closing: bool,
 }
@@ -306,7 +306,7 @@ impl Group {
     fn push(&mut self, operation: Operation) {
         match operation {
             Operation::Order(order, reply) => {
-                self.orders.push(order);
+                self.orders.push(*order);
                 self.decided.push((reply, Err(WriteError::Unavailable)));
             }
             Operation::Outbox(update, reply) => {

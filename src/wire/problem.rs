@@ -34,8 +34,8 @@ impl Language {
         match (weight("es"), weight("en")) {
             (_, None | Some((0, _))) => Self::Spanish,
             (None, Some(_)) => Self::English,
-            (Some((es, es_at)), Some((en, en_at))) => {
-                if en > es || (en == es && en_at < es_at) {
+            (Some((spanish, first)), Some((english, second))) => {
+                if english > spanish || (english == spanish && second < first) {
                     Self::English
                 } else {
                     Self::Spanish
