@@ -98,6 +98,9 @@ struct Connected {
     next_token: u64,
     up_since: Instant,
     last_answer: Instant,
+    /// The position behind which it started: what comes after it is published on this very
+    /// connection and needs no repair.
+    started_at: i64,
     marker: MarkerState,
 }
 
@@ -230,6 +233,7 @@ impl MqttPublisher {
             next_token: 0,
             up_since: now,
             last_answer: now,
+            started_at: self.delivery.acknowledged_to(),
             marker: MarkerState::Unknown,
         });
         let links = stream::unfold(links, move |mut links| async move {
@@ -538,7 +542,7 @@ impl MqttPublisher {
         if connected.marker != MarkerState::Unknown {
             return;
         }
-        let position = self.delivery.acknowledged_to();
+        let position = connected.started_at;
         let known = marker
             .filter(|marker| marker.base == self.parts.database_id)
             .map(|marker| marker.posicion)

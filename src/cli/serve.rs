@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::config::{Config, MqttConfig, ServeArgs};
 use crate::logging;
 use anstream::println;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -12,6 +13,7 @@ pub(super) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn std::error::Error
     let logs = args.logs.clone();
     let config = Config::try_from(args)?;
     logging::start(&logs)?;
+    raise_file_limit();
     end_on_panic();
     actix::System::new().block_on(async move {
         // Before anything is started, so that no signal is missed.
@@ -32,6 +34,16 @@ pub(super) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn std::error::Error
         application.run_until(stop).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Every connection is a file, twice for HTTP, and most systems start processes with room for a
+/// thousand. What the system grants at most is taken; to get less is no reason not to start.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        log::warn!("the limit of open files stays as it is: {error}");
+    }
 }
 
 /// A panic is a defect in a process whose promises are on disk: it ends at once, loudly, and
