@@ -3,6 +3,7 @@
 pub mod atalaya;
 pub mod client;
 pub mod mosquitto;
+pub mod raw;
 pub mod subscriber;
 
 pub use atalaya::Atalaya;
