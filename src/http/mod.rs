@@ -49,7 +49,8 @@ pub const ROUTES: &[(&str, &[&str])] = &[
 
 fn routes(config: &mut web::ServiceConfig) {
     for (path, methods) in ROUTES {
-        let mut resource = web::resource(*path).default_service(web::to(method_not_allowed));
+        let mut resource = web::resource(*path)
+            .default_service(web::to(move |request| method_not_allowed(request, methods)));
         for method in *methods {
             resource = resource.route(handler(path, method));
         }
