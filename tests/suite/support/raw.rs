@@ -62,3 +62,16 @@ pub fn parse(bytes: &[u8]) -> Response {
         body: bytes[end + 4..].to_vec(),
     }
 }
+
+/// What arrives before the read timeout, and whether the other side has closed.
+pub fn read_some(stream: &mut TcpStream) -> (Vec<u8>, bool) {
+    let mut chunk = [0; 4096];
+    match stream.read(&mut chunk) {
+        Ok(0) => (Vec::new(), true),
+        Ok(length) => (chunk[..length].to_vec(), false),
+        Err(error) => {
+            use std::io::ErrorKind::{TimedOut, WouldBlock};
+            (Vec::new(), !matches!(error.kind(), TimedOut | WouldBlock))
+        }
+    }
+}
