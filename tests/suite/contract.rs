@@ -130,8 +130,13 @@ async fn what_is_published_is_what_subscribers_read() {
         (topics == kept).then_some(())
     })
     .await;
-    let marker = subscriber.on("atalaya/retenidos");
-    golden("retenidos", &marker.last().unwrap().text());
+    // Two openings, two first deposits, a deposit, a transfer with its two halves, a withdrawal.
+    let marker = subscriber
+        .wait_for("the marker at the end", |message| {
+            message.topic == "atalaya/retenidos" && message.json()["posicion"] == 8
+        })
+        .await;
+    golden("retenidos", &marker.text());
 
     atalaya.kill();
     let gone = subscriber
