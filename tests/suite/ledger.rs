@@ -1,7 +1,7 @@
 //! The ledger through REST: what is promised about money.
 
 use crate::support::client::{finish, raw_field};
-use crate::support::{Atalaya, Mosquitto, Subscriber, eventually};
+use crate::support::{Atalaya, Mosquitto, Subscriber, eventually, raw};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -343,6 +343,14 @@ async fn no_money_moves_without_a_valid_key() {
             );
         }
     }
+    let two_keys = "POST /api/v1/cuentas/1/depositos HTTP/1.1\r\nHost: localhost\r\n\
+                    Connection: close\r\nIdempotency-Key: one\r\nIdempotency-Key: two\r\n\
+                    Content-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"monto\":5}";
+    let answer = raw::exchange(atalaya.http_port, two_keys).await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (400, "clave_invalida")
+    );
     assert_eq!(journal_head(&atalaya).await, head);
     let longest = "~".repeat(128);
     assert_eq!(client.deposit("1", "5.00", &longest).await.status, 201);
