@@ -3,7 +3,7 @@
 use crate::desk::{Answer, Failure};
 use crate::wire::{Language, Problem, ProblemKind};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, ACCEPT_LANGUAGE};
+use actix_web::http::header::{self, ACCEPT_LANGUAGE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use std::fmt;
 
@@ -87,9 +87,15 @@ pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, ApiE
     Err(ApiError::new(&request, Problem::of(ProblemKind::NotFound)))
 }
 
-pub(super) async fn method_not_allowed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    Err(ApiError::new(
-        &request,
-        Problem::of(ProblemKind::MethodNotAllowed),
-    ))
+/// 405, which must name the methods that the address does take (RFC 9110 §15.5.6).
+pub(super) async fn method_not_allowed(
+    request: HttpRequest,
+    allowed: &'static [&'static str],
+) -> HttpResponse {
+    let error = ApiError::new(&request, ProblemKind::MethodNotAllowed);
+    let mut response = error.error_response();
+    if let Ok(methods) = HeaderValue::from_str(&allowed.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, methods);
+    }
+    response
 }

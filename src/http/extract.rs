@@ -39,9 +39,12 @@ impl FromRequest for Visitor {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // A key that is not text is a key that is not valid, which the desk says.
-        let key = request.headers().get("Idempotency-Key");
-        let key = key.map(|value| value.to_str().unwrap_or("\u{fffd}").to_owned());
+        // A key that is not text is a key that is not valid, which the desk says. So are two keys,
+        // which read as one with a blank in it (RFC 9110 §5.3).
+        let keys = request.headers().get_all("Idempotency-Key");
+        let key = keys
+            .map(|value| value.to_str().unwrap_or("\u{fffd}").to_owned())
+            .reduce(|first, second| format!("{first}, {second}"));
         ready(Ok(Self {
             caller: Caller {
                 principal: Principal::Local,

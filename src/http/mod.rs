@@ -56,7 +56,7 @@ fn routes(config: &mut web::ServiceConfig) {
     for (path, methods) in ROUTES {
         let mut resource = web::resource(*path)
             .app_data(RouteTemplate(path))
-            .default_service(web::to(method_not_allowed));
+            .default_service(web::to(move |request| method_not_allowed(request, methods)));
         for method in *methods {
             resource = resource.route(handler(path, method));
         }

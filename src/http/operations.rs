@@ -94,7 +94,10 @@ pub(super) struct Health {
 
 /// El proceso vive.
 #[utoipa::path(get, path = "/livez", tag = "operaciones", operation_id = "vive",
-    responses((status = 200, description = "Alive", body = String, content_type = "text/plain")))]
+    responses(
+        (status = 200, description = "Alive", body = String, content_type = "text/plain"),
+        (status = 403, description = "`origen_no_permitido`", body = ProblemDocument, content_type = "application/problem+json"),
+    ))]
 pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")
@@ -105,6 +108,7 @@ pub(super) async fn live() -> HttpResponse {
 #[utoipa::path(get, path = "/readyz", tag = "operaciones", operation_id = "listo",
     responses(
         (status = 200, description = "Ready", body = String, content_type = "text/plain"),
+        (status = 403, description = "`origen_no_permitido`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "Shutting down, or the database does not answer", body = ProblemDocument, content_type = "application/problem+json"),
     ))]
 pub(super) async fn ready(
@@ -126,6 +130,7 @@ pub(super) async fn ready(
 #[utoipa::path(get, path = "/health", tag = "operaciones", operation_id = "salud",
     responses(
         (status = 200, description = "All is well, whether or not the broker is there", body = Health),
+        (status = 403, description = "`origen_no_permitido`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "Shutting down, or the database does not answer", body = Health),
     ))]
 pub(super) async fn health(readiness: web::Data<Readiness>) -> HttpResponse {
@@ -152,7 +157,11 @@ pub(super) async fn health(readiness: web::Data<Readiness>) -> HttpResponse {
 
 /// Métricas en el formato de texto de Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "operaciones", operation_id = "metricas",
-    responses((status = 200, description = "Prometheus text", body = String, content_type = "text/plain")))]
+    responses(
+        (status = 200, description = "Prometheus text", body = String, content_type = "text/plain"),
+        (status = 403, description = "`origen_no_permitido`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "5XX", description = "The metrics cannot be rendered", body = ProblemDocument, content_type = "application/problem+json"),
+    ))]
 pub(super) async fn metrics(
     metrics: web::Data<Addr<MetricsActor>>,
     request: HttpRequest,
@@ -174,6 +183,7 @@ pub(super) async fn metrics(
 #[utoipa::path(get, path = "/api/v1/estadisticas", tag = "estadisticas", operation_id = "estadisticas",
     responses(
         (status = 200, description = "The statistics", body = Statistics),
+        (status = 403, description = "`origen_no_permitido`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "Try again", body = ProblemDocument, content_type = "application/problem+json"),
     ))]
 pub(super) async fn statistics(

@@ -133,13 +133,14 @@ impl Lane {
         order: &Order,
         now: i64,
     ) -> Result<Decision, Undecided> {
-        let site = self.site(connection, order.site.as_ref())?;
         let key = order.key.as_ref().map(|_| key_record(order));
         if let Some(key) = key
             && let Some(decision) = self.replay(connection, &key)?
         {
             return Ok(decision);
         }
+        // After the key: a decision stands even if its site has gone since.
+        let site = self.site(connection, order.site.as_ref())?;
         let circumstances = Circumstances {
             order,
             site,

@@ -92,11 +92,15 @@ pub fn history(
     let mut rows = Vec::with_capacity(limit.min(64));
     let mut next = from.unwrap_or(last_seq);
     while next != 0 && rows.len() < limit {
-        let Some(found) = row_at(connection, next)?.filter(|found| found.account == Some(row))
-        else {
+        let found = row_at(connection, next)?.filter(|found| found.account == Some(row));
+        // Only a posting has a predecessor; an opening or a refusal is no place to start from.
+        let Some((found, previous)) = found.and_then(|found| {
+            let previous = found.previous_seq?;
+            Some((found, previous))
+        }) else {
             return Ok(None);
         };
-        next = found.previous_seq.unwrap_or(0);
+        next = previous;
         rows.push(found);
     }
     let slugs = site_slugs(connection)?;

@@ -82,5 +82,6 @@ pub struct Page<T> {
     /// The items.
     pub datos: Vec<T>,
     /// The cursor of the next page, `null` on the last.
+    #[schema(required = true)]
     pub siguiente: Option<String>,
 }

@@ -9,5 +9,7 @@
     reason = "a test that cannot go on should say so"
 )]
 
+mod contract;
 mod ledger;
+mod rest;
 mod support;

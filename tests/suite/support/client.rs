@@ -1,5 +1,6 @@
 //! A client of the REST API.
 
+use atalaya::wire::ProblemKind;
 use awc::error::SendRequestError;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -33,14 +34,19 @@ impl Response {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The `codigo` of a problem document.
+    /// The `codigo` of a problem document, which must be one of those that we promise.
     pub fn code(&self) -> String {
         assert_eq!(
             self.header("content-type"),
             Some("application/problem+json"),
             "{self:?}"
         );
-        self.json()["codigo"].as_str().expect("codigo").to_owned()
+        let document = self.json();
+        let code = document["codigo"].as_str().expect("codigo").to_owned();
+        let known = |kind: &&ProblemKind| kind.code() == code && kind.status() == self.status;
+        assert!(ProblemKind::ALL.iter().any(|kind| known(&kind)), "{self:?}");
+        assert_eq!(document["status"], self.status, "{self:?}");
+        code
     }
 
     pub fn is_replayed(&self) -> bool {
@@ -161,7 +167,8 @@ pub fn raw_field(json: &str, field: &str) -> String {
         .to_owned()
 }
 
-async fn finish(sent: awc::SendClientRequest) -> Result<Response, SendRequestError> {
+/// The response to a request that the test has shaped.
+pub async fn finish(sent: awc::SendClientRequest) -> Result<Response, SendRequestError> {
     let mut response = sent.await?;
     let status = response.status().as_u16();
     let headers = response.headers().clone();

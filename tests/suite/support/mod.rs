@@ -3,6 +3,8 @@
 pub mod atalaya;
 pub mod client;
 pub mod mosquitto;
+pub mod raw;
+pub mod schema;
 pub mod subscriber;
 
 pub use atalaya::Atalaya;
