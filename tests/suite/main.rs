@@ -9,5 +9,9 @@
     reason = "a test that cannot go on should say so"
 )]
 
+mod durability;
 mod ledger;
+mod lifecycle;
+mod monitor;
+mod operations;
 mod support;

@@ -35,16 +35,21 @@ impl Settings {
     }
 
     pub async fn start(self) -> Atalaya {
-        let mut atalaya = Atalaya {
+        let mut atalaya = self.prepare();
+        atalaya.start().await;
+        atalaya
+    }
+
+    /// Ready to be started, but not running.
+    pub fn prepare(self) -> Atalaya {
+        Atalaya {
             folder: tempfile::tempdir().unwrap(),
             settings: self.0,
             child: None,
             http_port: free_port(),
             mqtt_port: free_port(),
             mqtt_ws_port: free_port(),
-        };
-        atalaya.start().await;
-        atalaya
+        }
     }
 }
 
@@ -139,6 +144,11 @@ impl Atalaya {
     pub fn signal(&self, signal: Signal) {
         let id = self.child.as_ref().expect("it runs").id();
         kill(Pid::from_raw(i32::try_from(id).unwrap()), signal).unwrap();
+    }
+
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     pub fn client(&self) -> Client {

@@ -3,12 +3,16 @@
 pub mod atalaya;
 pub mod client;
 pub mod mosquitto;
+pub mod run;
 pub mod subscriber;
+pub mod watched;
 
 pub use atalaya::Atalaya;
 pub use client::Client;
 pub use mosquitto::Mosquitto;
+pub use run::{Ended, has_tool, run};
 pub use subscriber::{Message, Subscriber};
+pub use watched::Watched;
 
 use std::future::Future;
 use std::net::TcpListener;
