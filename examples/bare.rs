@@ -44,9 +44,15 @@ async fn handler(
 
 #[actix_web::main]
 async fn main() -> std::io::Result<()> {
-    let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(5999);
+    let port = std::env::args()
+        .nth(1)
+        .and_then(|port| port.parse().ok())
+        .unwrap_or(5999);
     HttpServer::new(|| {
-        App::new().route("/api/v1/cuentas/{cedula}/depositos", web::post().to(handler))
+        App::new().route(
+            "/api/v1/cuentas/{cedula}/depositos",
+            web::post().to(handler),
+        )
     })
     .bind(("127.0.0.1", port))?
     .run()

@@ -307,6 +307,14 @@ fn fails_naming(command: Command, words: &[&str]) {
         .lines()
         .find(|line| line.starts_with("atalaya: ") || line.starts_with("error: "))
         .unwrap_or_else(|| panic!("{told}: no clear line: {ended:?}"));
+    let after = ended
+        .stderr
+        .split_once(error)
+        .map_or("", |(_, after)| after);
+    assert!(
+        after.trim().is_empty() || after.contains("--help"),
+        "{told}: more than a line: {ended:?}"
+    );
     for word in words {
         assert!(error.contains(word), "{told}: {word:?} is not in {error:?}");
     }
@@ -443,7 +451,10 @@ async fn the_banner_names_an_external_broker() {
     let atalaya = Atalaya::with_broker(&broker).prepare();
     let running = Watched::start(atalaya.command());
     let line = running.wait_for_line("  MQTT").await;
-    assert!(line.contains(&format!("127.0.0.1:{}", broker.port)), "{line}");
+    assert!(
+        line.contains(&format!("127.0.0.1:{}", broker.port)),
+        "{line}"
+    );
 }
 
 // ---- panics ------------------------------------------------------------------------------------

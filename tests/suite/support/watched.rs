@@ -1,6 +1,8 @@
 //! A program whose output is read line by line while it runs.
 
 use super::eventually;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -53,6 +55,14 @@ impl Watched {
         .await
     }
 
+    pub fn signal(&self, signal: Signal) {
+        kill(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
+            signal,
+        )
+        .unwrap();
+    }
+
     /// Waits for it to end by itself.
     pub async fn wait(&mut self) -> ExitStatus {
         let child = std::cell::RefCell::new(&mut self.child);
@@ -81,7 +91,9 @@ fn lines_of(from: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
         let mut from = BufReader::new(from);
         let mut line = Vec::new();
         while matches!(from.read_until(b'\n', &mut line), Ok(1..)) {
-            let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
+            let text = String::from_utf8_lossy(&line)
+                .trim_end_matches('\n')
+                .to_owned();
             into.lock().unwrap().push(text);
             line.clear();
         }
