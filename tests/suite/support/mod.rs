@@ -1,6 +1,7 @@
 //! What tests are written in.
 
 pub mod atalaya;
+pub mod audit;
 pub mod client;
 pub mod mosquitto;
 pub mod run;
@@ -8,6 +9,7 @@ pub mod subscriber;
 pub mod watched;
 
 pub use atalaya::Atalaya;
+pub use audit::audit;
 pub use client::Client;
 pub use mosquitto::Mosquitto;
 pub use run::{Ended, has_tool, run};
