@@ -410,8 +410,8 @@ async fn the_chain_and_the_sums_hold_after_a_mixed_load() {
 
     let changes = [
         (
-            "UPDATE journal SET amount = amount + 1 WHERE seq = 9",
-            "row 9 ",
+            "UPDATE journal SET amount = amount + 1 WHERE seq = 10",
+            "row 10 ",
         ),
         ("UPDATE journal SET at = at + 1 WHERE seq = 20", "row 20 "),
         (
@@ -606,8 +606,8 @@ mod stalled {
             .unwrap()
     }
 
-    /// Sends the first `bytes` of a deposit under `key`.
-    fn send_part(port: u16, key: &str, bytes: usize) -> TcpStream {
+    /// Sends a deposit under `key`, but for its last `missing` bytes.
+    fn send(port: u16, key: &str, missing: usize) -> TcpStream {
         let body = one().to_string();
         let request = format!(
             "POST {DEPOSITS} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n\
@@ -616,7 +616,7 @@ mod stalled {
         );
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream
-            .write_all(&request.as_bytes()[..bytes.min(request.len())])
+            .write_all(&request.as_bytes()[..request.len() - missing])
             .unwrap();
         stream
     }
@@ -637,11 +637,11 @@ mod stalled {
         let client = atalaya.client();
         client.open_with("1", "100.00").await;
         // One occupies the ledger; the others stand in the queue when their clients leave.
-        let first = send_part(atalaya.http_port, "first", usize::MAX);
+        let first = send(atalaya.http_port, "first", 0);
         let queued: Vec<TcpStream> = (0..8)
-            .map(|n| send_part(atalaya.http_port, &format!("q{n}"), usize::MAX))
+            .map(|n| send(atalaya.http_port, &format!("q{n}"), 0))
             .collect();
-        let half = send_part(atalaya.http_port, "half", 190);
+        let half = send(atalaya.http_port, "half", 5);
         eventually("they are in the queue", || async {
             let queue = atalaya.metric("atalaya_writer_queue_operations").await?;
             (queue >= 8.0).then_some(())
