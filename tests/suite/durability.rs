@@ -524,6 +524,7 @@ async fn a_clock_that_jumps_changes_no_order_and_breaks_nothing() {
 mod stalled {
     use super::*;
     use crate::support::client::Response;
+    use std::cell::RefCell;
     use std::io::Write;
     use std::net::TcpStream;
 
@@ -629,28 +630,32 @@ mod stalled {
 
     #[actix_web::test]
     async fn a_client_that_leaves_finds_the_outcome_under_its_key() {
-        let stall = "writer::before_commit=2*off->1*sleep(1000)->off";
+        let stall = "writer::before_commit=2*off->1*sleep(3000)->off";
         let atalaya = Atalaya::without_mqtt()
             .set("FAILPOINTS", stall)
             .start()
             .await;
         let client = atalaya.client();
         client.open_with("1", "100.00").await;
-        // One occupies the ledger; the others stand in the queue when their clients leave.
-        let first = send(atalaya.http_port, "first", 0);
-        let queued: Vec<TcpStream> = (0..8)
-            .map(|n| send(atalaya.http_port, &format!("q{n}"), 0))
-            .collect();
+        // The first occupies the ledger; those in the queue when their clients leave are eight.
         let half = send(atalaya.http_port, "half", 5);
-        eventually("they are in the queue", || async {
+        let sent = RefCell::new(Vec::new());
+        eventually("eight are in the queue", || async {
+            let key = format!("q{}", sent.borrow().len());
+            let stream = send(atalaya.http_port, &key, 0);
+            sent.borrow_mut().push((key, stream));
             let queue = atalaya.metric("atalaya_writer_queue_operations").await?;
             (queue >= 8.0).then_some(())
         })
         .await;
-        queued.into_iter().chain([first, half]).for_each(reset);
-
-        for key in std::iter::once("first".to_owned()).chain((0..8).map(|n| format!("q{n}"))) {
-            let again = client.deposit("1", "1.00", &key).await;
+        reset(half);
+        let mut keys = Vec::new();
+        for (key, stream) in sent.into_inner() {
+            reset(stream);
+            keys.push(key);
+        }
+        for key in &keys {
+            let again = client.deposit("1", "1.00", key).await;
             assert_eq!((again.status, again.is_replayed()), (201, true), "{key}");
         }
         let again = client.deposit("1", "1.00", "half").await;
@@ -659,7 +664,10 @@ mod stalled {
             (201, false),
             "half a request is none"
         );
-        assert_eq!(client.balance("1").await, "110.00");
+        assert_eq!(
+            client.balance("1").await,
+            format!("{}.00", 101 + keys.len())
+        );
         audit(&atalaya.database()).unwrap();
     }
 }
