@@ -12,7 +12,7 @@ pub use atalaya::Atalaya;
 pub use audit::audit;
 pub use client::Client;
 pub use mosquitto::Mosquitto;
-pub use run::{Ended, has_tool, run};
+pub use run::{has_tool, run};
 pub use subscriber::{Message, Subscriber};
 pub use watched::Watched;
 
