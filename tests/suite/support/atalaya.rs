@@ -130,10 +130,12 @@ impl Atalaya {
 
     /// Waits for it to end by itself.
     pub async fn wait(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("it runs");
+        // It stays ours until it has ended, so that a test that fails here still ends it.
         let started = Instant::now();
         loop {
+            let child = self.child.as_mut().expect("it runs");
             if let Some(status) = child.try_wait().unwrap() {
+                self.child = None;
                 return status;
             }
             assert!(started.elapsed() < super::DEADLINE, "it does not end");
