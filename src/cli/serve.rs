@@ -15,6 +15,8 @@ pub(super) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn std::error::Error
     logging::start(&logs)?;
     raise_file_limit();
     end_on_panic();
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
     actix::System::new().block_on(async move {
         // Before anything is started, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate())?;

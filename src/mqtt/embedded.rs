@@ -150,12 +150,24 @@ async fn run(settings: Settings, ready: oneshot::Sender<Result<Mqtt5Broker, Stri
 
 async fn bind(settings: &Settings) -> Result<(MqttBroker, TcpListener, BrokerConfig), String> {
     let config = config(settings);
+    // The crate tells a taken port from a bad folder only in an error of several lines.
+    TcpListener::bind(settings.tcp)
+        .await
+        .map(drop)
+        .map_err(|e| {
+            format!(
+                "the embedded broker cannot listen on {}: {e} (MQTT_BROKER_PORT changes it; \
+             MQTT_BROKER_HOST uses another broker)",
+                settings.tcp
+            )
+        })?;
     let broker = MqttBroker::with_config(config.clone())
         .await
         .map_err(|e| {
             let (address, folder) = (settings.tcp, settings.folder.display());
+            let reason = e.to_string().replace('\n', " ");
             format!(
-                "the embedded broker cannot listen on {address} or store in {folder}: {e} \
+                "the embedded broker cannot listen on {address} or store in {folder}: {reason} \
                  (MQTT_BROKER_PORT and DATA_DIR change them; MQTT_BROKER_HOST uses another broker)"
             )
         })?

@@ -158,7 +158,8 @@ fn check_pages(connection: &mut Connection, path: &Path) -> Result<(), StorageEr
         .map_err(|e| damaged(e.to_string()))?;
     match verdicts.first() {
         Some(verdict) if verdict.quick_check == "ok" => Ok(()),
-        Some(verdict) => Err(damaged(verdict.quick_check.clone())),
+        // The verdict comes in lines; an error is one.
+        Some(verdict) => Err(damaged(verdict.quick_check.replace('\n', " "))),
         None => Err(damaged("the check gave no verdict".to_owned())),
     }
 }

@@ -10,6 +10,10 @@
 )]
 
 mod contract;
+mod durability;
 mod ledger;
+mod lifecycle;
+mod monitor;
+mod operations;
 mod rest;
 mod support;

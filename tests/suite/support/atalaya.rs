@@ -35,16 +35,21 @@ impl Settings {
     }
 
     pub async fn start(self) -> Atalaya {
-        let mut atalaya = Atalaya {
+        let mut atalaya = self.prepare();
+        atalaya.start().await;
+        atalaya
+    }
+
+    /// Ready to be started, but not running.
+    pub fn prepare(self) -> Atalaya {
+        Atalaya {
             folder: tempfile::tempdir().unwrap(),
             settings: self.0,
             child: None,
             http_port: free_port(),
             mqtt_port: free_port(),
             mqtt_ws_port: free_port(),
-        };
-        atalaya.start().await;
-        atalaya
+        }
     }
 }
 
@@ -125,10 +130,12 @@ impl Atalaya {
 
     /// Waits for it to end by itself.
     pub async fn wait(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("it runs");
+        // It stays ours until it has ended, so that a test that fails here still ends it.
         let started = Instant::now();
         loop {
+            let child = self.child.as_mut().expect("it runs");
             if let Some(status) = child.try_wait().unwrap() {
+                self.child = None;
                 return status;
             }
             assert!(started.elapsed() < super::DEADLINE, "it does not end");
@@ -139,6 +146,11 @@ impl Atalaya {
     pub fn signal(&self, signal: Signal) {
         let id = self.child.as_ref().expect("it runs").id();
         kill(Pid::from_raw(i32::try_from(id).unwrap()), signal).unwrap();
+    }
+
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     pub fn client(&self) -> Client {

@@ -1,16 +1,22 @@
 //! What tests are written in.
 
 pub mod atalaya;
+pub mod audit;
 pub mod client;
 pub mod mosquitto;
 pub mod raw;
+pub mod run;
 pub mod schema;
 pub mod subscriber;
+pub mod watched;
 
 pub use atalaya::Atalaya;
+pub use audit::audit;
 pub use client::Client;
 pub use mosquitto::Mosquitto;
+pub use run::{has_tool, run};
 pub use subscriber::{Message, Subscriber};
+pub use watched::Watched;
 
 use std::future::Future;
 use std::net::TcpListener;
