@@ -9,5 +9,7 @@
     reason = "a test that cannot go on should say so"
 )]
 
+mod crash;
 mod ledger;
+mod publisher;
 mod support;

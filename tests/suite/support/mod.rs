@@ -1,13 +1,16 @@
 //! What tests are written in.
 
 pub mod atalaya;
+pub mod checks;
 pub mod client;
 pub mod mosquitto;
+pub mod records;
 pub mod subscriber;
 
 pub use atalaya::Atalaya;
 pub use client::Client;
 pub use mosquitto::Mosquitto;
+pub use records::Records;
 pub use subscriber::{Message, Subscriber};
 
 use std::future::Future;
