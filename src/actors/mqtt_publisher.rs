@@ -493,6 +493,7 @@ impl MqttPublisher {
 
     /// Writes the position, with what was quarantined on the way, in one commit.
     fn store(&mut self, ctx: &mut Context<Self>) {
+        fail::fail_point!("publisher::before_store", |_| ());
         let position = self.delivery.acknowledged_to();
         if self.storing || (position == self.stored && self.quarantined.is_empty()) {
             return;

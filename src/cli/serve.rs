@@ -15,17 +15,14 @@ pub(super) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn std::error::Error
     logging::start(&logs)?;
     raise_file_limit();
     end_on_panic();
+    // For tests: FAILPOINTS names the points and what happens there, for the life of the run.
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
     actix::System::new().block_on(async move {
         // Before anything is started, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let application = Application::build(config, Clock::system())
-            .await
-            .inspect_err(|e| {
-                log::error!("{e}");
-            })?;
+        let application = Application::build(config, Clock::system()).await?;
         print_banner(&application, &logs.log_dir.display().to_string());
         let stop = async move {
             tokio::select! {

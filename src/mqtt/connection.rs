@@ -195,7 +195,20 @@ impl Connection {
                 Err(error) => break End::Broken(error),
             }
         };
+        if matches!(end, End::Broken(_)) {
+            self.hear_the_rest(event_loop).await;
+        }
         self.finish(end).await;
+    }
+
+    /// What the broker said before the end, read together with it: rumqttc tells the end first. A
+    /// refused authorisation is often the last word of a broker that hangs up behind it.
+    async fn hear_the_rest(&mut self, mut event_loop: EventLoop) {
+        while let Some(packets) = event_loop.state.events.pop_front() {
+            if self.heard(packets).await.is_err() {
+                return;
+            }
+        }
     }
 
     fn hand_over(&mut self, message: Outbound) -> Result<(), ()> {

@@ -10,10 +10,12 @@
 )]
 
 mod contract;
+mod crash;
 mod durability;
 mod ledger;
 mod lifecycle;
 mod monitor;
 mod operations;
+mod publisher;
 mod rest;
 mod support;

@@ -2,9 +2,11 @@
 
 pub mod atalaya;
 pub mod audit;
+pub mod checks;
 pub mod client;
 pub mod mosquitto;
 pub mod raw;
+pub mod records;
 pub mod run;
 pub mod schema;
 pub mod subscriber;
@@ -14,6 +16,7 @@ pub use atalaya::Atalaya;
 pub use audit::audit;
 pub use client::Client;
 pub use mosquitto::Mosquitto;
+pub use records::Records;
 pub use run::{has_tool, run};
 pub use subscriber::{Message, Subscriber};
 pub use watched::Watched;

@@ -41,7 +41,7 @@ impl Mosquitto {
         write!(
             file,
             "listener {} 127.0.0.1\npersistence true\npersistence_location {store}/\n\
-             autosave_interval 1\nautosave_on_changes true\nmax_queued_messages 0\n\
+             autosave_interval 100\nautosave_on_changes true\nmax_queued_messages 0\n\
              max_inflight_messages 1000\nlog_dest file {store}/log\nuser root\n{lines}",
             self.port
         )
