@@ -13,6 +13,8 @@ pub(super) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn std::error::Error
     let config = Config::try_from(args)?;
     logging::start(&logs)?;
     end_on_panic();
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
     actix::System::new().block_on(async move {
         // Before anything is started, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate())?;
