@@ -115,7 +115,8 @@ impl WsSession {
             Ok(request) => request,
             Err(error) => {
                 let problem = Problem::of(ProblemKind::MalformedFrame).because(error.to_string());
-                return self.answer(None, "unknown", Err(problem.into()), ctx);
+                let id = frames::id_of(text);
+                return self.answer(id.as_deref(), "unknown", Err(problem.into()), ctx);
             }
         };
         let action = Action::parse(&request.accion);
