@@ -150,8 +150,12 @@ pub struct SessionCount {
 #[derive(Clone)]
 struct Filter {
     pattern: String,
-    /// Events up to here have been delivered under this filter, or are not wanted.
+    /// Events up to here are not wanted.
+    from: i64,
+    /// Events after `from` and up to here have been delivered under this filter.
     delivered_to: i64,
+    /// Steps of this number or later know this filter.
+    known_from: u64,
 }
 
 /// What a session wants, and how far it has had it.
@@ -167,26 +171,37 @@ impl Filters {
             .iter()
             .filter(|filter| matches(topic, &filter.pattern))
         {
-            if filter.delivered_to >= seq {
+            if filter.from < seq && seq <= filter.delivered_to {
                 return false;
             }
-            wanted = true;
+            wanted |= filter.delivered_to < seq;
         }
         wanted
     }
 
     fn delivered(&mut self, seq: i64) {
-        for filter in &mut self.0 {
+        self.delivered_by(u64::MAX, seq);
+    }
+
+    /// Events up to `seq` have been delivered by a step, under the filters that it knew.
+    fn delivered_by(&mut self, step: u64, seq: i64) {
+        for filter in self.0.iter_mut().filter(|f| f.known_from <= step) {
             filter.delivered_to = filter.delivered_to.max(seq);
         }
     }
 
-    fn add(&mut self, pattern: &str, from: i64) {
-        self.0.retain(|filter| filter.pattern != pattern);
+    fn add(&mut self, pattern: &str, from: i64, known_from: u64) {
+        self.remove(pattern);
         self.0.push(Filter {
             pattern: pattern.to_owned(),
+            from,
             delivered_to: from,
+            known_from,
         });
+    }
+
+    fn remove(&mut self, pattern: &str) {
+        self.0.retain(|filter| filter.pattern != pattern);
     }
 
     /// Where the filter that is furthest behind stands.
@@ -199,23 +214,17 @@ impl Filters {
     }
 }
 
-/// Where a task starts that brings a session up to date.
-struct Start {
-    /// The position to replay from.
-    from: i64,
-    /// Topics whose retained message comes first, as of `retained_at`.
-    retained: Vec<String>,
-    retained_at: i64,
-}
-
 struct Session {
     address: Option<IpAddr>,
     frames: Recipient<Deliver>,
     kill: KillSwitch,
     filters: Filters,
+    /// Topics whose retained message is still to be sent, and as of which position. Each is one of
+    /// the filters, which the session bounds.
+    owed: Vec<(String, i64)>,
+    /// Whether it has had all there is. If not, one step is under way, and one only: two would
+    /// repeat and reorder what the other delivers.
     live: bool,
-    /// Distinguishes a task that catches up from one that a newer subscription has replaced.
-    task: u64,
 }
 
 /// Distributes committed events to sessions.
@@ -233,7 +242,8 @@ pub struct SessionHub {
     wild: HashSet<SessionId>,
     /// The latest retained events that are not in the journal.
     retained: HashMap<String, Arc<Event>>,
-    tasks: u64,
+    /// Steps taken, by all sessions.
+    steps: u64,
 }
 
 impl SessionHub {
@@ -249,7 +259,7 @@ impl SessionHub {
             exact: HashMap::new(),
             wild: HashSet::new(),
             retained: HashMap::new(),
-            tasks: 0,
+            steps: 0,
         }
     }
 
@@ -330,19 +340,10 @@ impl SessionHub {
         }
         for id in full {
             // An earlier event of this very entry may be delivered twice; nothing is lost.
-            let from = position.seq - 1;
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.filters.delivered(from);
+                session.filters.delivered(position.seq - 1);
             }
-            self.catch_up(
-                id,
-                Start {
-                    from,
-                    retained: Vec::new(),
-                    retained_at: from,
-                },
-                ctx,
-            );
+            self.step(id, ctx);
         }
     }
 
@@ -357,65 +358,63 @@ impl SessionHub {
         exact.chain(wild).copied().collect()
     }
 
-    /// Starts a task that brings a session from where it is to now.
-    fn catch_up(&mut self, id: SessionId, start: Start, ctx: &mut Context<Self>) {
-        self.tasks += 1;
-        let task = self.tasks;
+    /// Starts a step that brings a session nearer to now: the retained messages that it is owed,
+    /// or a batch of what it has missed. Whoever calls knows that none is under way.
+    fn step(&mut self, id: SessionId, ctx: &mut Context<Self>) {
+        self.steps += 1;
+        let number = self.steps;
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
         session.live = false;
-        session.task = task;
-        let announced: Vec<_> = start
-            .retained
+        let from = session.filters.behind().unwrap_or(self.position);
+        let owed = std::mem::take(&mut session.owed);
+        let announced: Vec<_> = owed
             .iter()
-            .filter_map(|topic| self.retained.get(topic).cloned())
+            .filter_map(|(topic, _)| self.retained.get(topic).cloned())
             .collect();
-        let frames = session.frames.clone();
-        let feed = self.feed.clone();
-        let prelude = async move {
+        let (feed, frames) = (self.feed.clone(), session.frames.clone());
+        let filters = session.filters.clone();
+        let step = async move {
+            if owed.is_empty() {
+                return replay(feed, frames, filters, from).await;
+            }
             for event in announced {
                 hand_over(&frames, frames::event(&event, None, true)).await?;
             }
-            for topic in start.retained {
-                if let Some(frame) = retained_balance(&feed, &topic, start.retained_at).await? {
+            for (topic, at) in owed {
+                if let Some(frame) = retained_balance(&feed, &topic, at).await? {
                     hand_over(&frames, frame).await?;
                 }
             }
-            Ok(start.from)
+            Ok(from)
         };
-        let step = prelude.into_actor(self);
-        ctx.spawn(step.map(move |reached, hub, ctx| hub.caught_up(id, task, reached, ctx)));
+        let step = step.into_actor(self);
+        ctx.spawn(step.map(move |reached, hub, ctx| hub.stepped(id, number, reached, ctx)));
     }
 
-    /// A task has brought a session to `reached`: it goes live, or goes on.
-    fn caught_up(
+    /// A step has brought a session to `reached`: it goes live, or goes on.
+    fn stepped(
         &mut self,
         id: SessionId,
-        task: u64,
+        step: u64,
         reached: Result<i64, Eviction>,
         ctx: &mut Context<Self>,
     ) {
-        let position = self.position;
-        let Some(session) = self
-            .sessions
-            .get_mut(&id)
-            .filter(|session| session.task == task)
-        else {
-            return;
-        };
         let reached = match reached {
             Ok(reached) => reached,
             Err(eviction) => return self.evict(id, eviction.reason()),
         };
-        session.filters.delivered(reached);
-        if reached >= position {
-            session.live = true;
+        let Some(session) = self.sessions.get_mut(&id) else {
             return;
+        };
+        session.filters.delivered_by(step, reached);
+        let behind = session.filters.behind();
+        if session.owed.is_empty() && behind.is_none_or(|behind| behind >= self.position) {
+            session.live = true;
+        } else {
+            self.step(id, ctx);
         }
-        let (feed, frames) = (self.feed.clone(), session.frames.clone());
-        let step = replay(feed, frames, session.filters.clone(), reached).into_actor(self);
-        ctx.spawn(step.map(move |reached, hub, ctx| hub.caught_up(id, task, reached, ctx)));
     }
 
     fn evict(&mut self, id: SessionId, reason: &'static str) {
@@ -569,8 +568,8 @@ impl Handler<Connect> for SessionHub {
             frames: joined.frames,
             kill: joined.kill,
             filters: Filters::default(),
+            owed: Vec::new(),
             live: true,
-            task: 0,
         };
         self.sessions.insert(joined.id, session);
     }
@@ -593,45 +592,33 @@ impl Handler<Subscribe> for SessionHub {
     type Result = ();
 
     fn handle(&mut self, asked: Subscribe, ctx: &mut Self::Context) {
+        fail::fail_point!("session_hub::subscribe");
         self.follow(ctx);
         let now = self.position;
         let from = asked.from.map_or(now, |position| position.seq.min(now));
+        let known_from = self.steps + 1;
         let Some(session) = self.sessions.get_mut(&asked.id) else {
             return;
         };
         if session.live {
             session.filters.delivered(now);
         }
-        for pattern in &asked.filters {
-            session.filters.add(pattern, from);
-            if has_wildcards(pattern) {
+        for pattern in asked.filters {
+            session.filters.add(&pattern, from, known_from);
+            session.owed.retain(|(topic, _)| *topic != pattern);
+            if has_wildcards(&pattern) {
                 self.wild.insert(asked.id);
-            } else {
-                self.exact
-                    .entry(pattern.clone())
-                    .or_default()
-                    .insert(asked.id);
+                continue;
             }
+            if asked.from.is_none() {
+                session.owed.push((pattern.clone(), now));
+            }
+            self.exact.entry(pattern).or_default().insert(asked.id);
         }
-        // Whoever is behind already goes on from there; the rest starts where it was asked for.
-        let from = session.filters.behind().unwrap_or(now);
-        let retained = match asked.from {
-            None => asked
-                .filters
-                .into_iter()
-                .filter(|filter| !has_wildcards(filter))
-                .collect(),
-            Some(_) => Vec::new(),
-        };
-        self.catch_up(
-            asked.id,
-            Start {
-                from,
-                retained,
-                retained_at: now,
-            },
-            ctx,
-        );
+        // A step that is under way is followed by one that knows the new filters.
+        if session.live {
+            self.step(asked.id, ctx);
+        }
     }
 }
 
@@ -642,10 +629,10 @@ impl Handler<Unsubscribe> for SessionHub {
         let Some(session) = self.sessions.get_mut(&asked.id) else {
             return;
         };
-        session
-            .filters
-            .0
-            .retain(|filter| !asked.filters.contains(&filter.pattern));
+        for pattern in &asked.filters {
+            session.filters.remove(pattern);
+            session.owed.retain(|(topic, _)| topic != pattern);
+        }
         if !session.filters.have_wildcards() {
             self.wild.remove(&asked.id);
         }

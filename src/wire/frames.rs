@@ -70,6 +70,17 @@ impl Request {
     }
 }
 
+/// The `id` of a frame that is no request, where it has one, so that its sender learns which it
+/// was.
+#[must_use]
+pub fn id_of(frame: &[u8]) -> Option<Box<RawValue>> {
+    #[derive(Deserialize)]
+    struct OnlyId {
+        id: Box<RawValue>,
+    }
+    serde_json::from_slice(frame).ok().map(|OnlyId { id }| id)
+}
+
 /// A good answer.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {

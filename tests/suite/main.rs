@@ -12,6 +12,7 @@
 mod contract;
 mod crash;
 mod durability;
+mod embedded_broker;
 mod ledger;
 mod lifecycle;
 mod monitor;
@@ -19,3 +20,4 @@ mod operations;
 mod publisher;
 mod rest;
 mod support;
+mod websocket;

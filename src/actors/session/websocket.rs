@@ -115,28 +115,29 @@ impl WsSession {
             Ok(request) => request,
             Err(error) => {
                 let problem = Problem::of(ProblemKind::MalformedFrame).because(error.to_string());
-                return self.answer(None, "unknown", Err(problem.into()), ctx);
+                let id = frames::id_of(text);
+                return self.answer(id.as_deref(), "unknown", Err(problem.into()), ctx);
             }
         };
         let action = Action::parse(&request.accion);
         let name = action.map_or("unknown", Action::name);
-        let immediate = match action {
-            None => Some(Err(ProblemKind::UnknownAction.into())),
-            Some(_) if self.under_way >= REQUESTS => Some(Err(ProblemKind::Overloaded.into())),
-            Some(action) => match action.check(&request) {
-                Err(problem) => Some(Err(problem.into())),
-                Ok(()) => match action {
-                    Action::Ping => Some(empty()),
-                    Action::Subscribe => Some(self.subscribe(&request, ctx)),
-                    Action::Unsubscribe => Some(self.unsubscribe(&request, ctx)),
-                    _ => None,
-                },
-            },
+        let checked = match action {
+            None => Err(ProblemKind::UnknownAction.into()),
+            Some(_) if self.under_way >= REQUESTS => Err(ProblemKind::Overloaded.into()),
+            Some(action) => action.check(&request).map(|()| action),
         };
-        match (immediate, action) {
-            (Some(answer), _) => self.answer(request.id.as_deref(), name, answer, ctx),
-            (None, Some(action)) => self.ask_desk(action, request, ctx),
-            (None, None) => {}
+        match checked {
+            Err(problem) => self.answer(request.id.as_deref(), name, Err(problem.into()), ctx),
+            Ok(Action::Ping) => self.answer(request.id.as_deref(), name, empty(), ctx),
+            Ok(Action::Subscribe) => {
+                let wish = self.subscription(&request);
+                self.ask_hub(wish, request.id, name, ctx);
+            }
+            Ok(Action::Unsubscribe) => {
+                let wish = self.unsubscription(&request);
+                self.ask_hub(wish, request.id, name, ctx);
+            }
+            Ok(action) => self.ask_desk(action, request, ctx),
         }
     }
 
@@ -183,7 +184,7 @@ impl WsSession {
         send(ctx, frame);
     }
 
-    fn subscribe(&mut self, request: &Request, ctx: &mut ws::WebsocketContext<Self>) -> Answer {
+    fn subscription(&mut self, request: &Request) -> Result<Subscribe, Problem> {
         let filters = self.filters_of(request)?;
         let from = request
             .desde
@@ -199,35 +200,45 @@ impl WsSession {
             .count();
         if self.filters.len() + fresh > FILTERS {
             let reason = "temas: more than 256 filters in one session";
-            return Err(Problem::of(ProblemKind::InvalidParameter)
-                .because(reason)
-                .into());
+            return Err(Problem::of(ProblemKind::InvalidParameter).because(reason));
         }
         self.filters.extend(filters.iter().cloned());
-        self.tell_hub(
-            Subscribe {
-                id: self.id,
-                filters,
-                from,
-            },
-            ctx,
-        );
-        empty()
+        Ok(Subscribe {
+            id: self.id,
+            filters,
+            from,
+        })
     }
 
-    fn unsubscribe(&mut self, request: &Request, ctx: &mut ws::WebsocketContext<Self>) -> Answer {
+    fn unsubscription(&mut self, request: &Request) -> Result<Unsubscribe, Problem> {
         let filters = self.filters_of(request)?;
         for filter in &filters {
             self.filters.remove(filter);
         }
-        self.tell_hub(
-            Unsubscribe {
-                id: self.id,
-                filters,
-            },
-            ctx,
-        );
-        empty()
+        Ok(Unsubscribe {
+            id: self.id,
+            filters,
+        })
+    }
+
+    /// Tells the hub what is wished for and answers when it knows: what is committed after the
+    /// answer is delivered, since the hub was told before.
+    fn ask_hub<M>(
+        &mut self,
+        wish: Result<M, Problem>,
+        id: Option<Box<RawValue>>,
+        action: &'static str,
+        ctx: &mut ws::WebsocketContext<Self>,
+    ) where
+        M: Message<Result = ()> + Send + 'static,
+        SessionHub: Handler<M>,
+    {
+        match wish {
+            Err(problem) => self.answer(id.as_deref(), action, Err(problem.into()), ctx),
+            Ok(message) => self.tell_hub(message, ctx, move |session, ctx| {
+                session.answer(id.as_deref(), action, empty(), ctx);
+            }),
+        }
     }
 
     fn filters_of(&self, request: &Request) -> Result<Vec<String>, Problem> {
@@ -238,17 +249,20 @@ impl WsSession {
         Ok(filters)
     }
 
-    /// Tells the hub in order, before the next frame is read.
-    fn tell_hub<M>(&self, message: M, ctx: &mut ws::WebsocketContext<Self>)
-    where
+    /// Tells the hub in order, before the next frame is read, and goes on with `then`.
+    fn tell_hub<M>(
+        &self,
+        message: M,
+        ctx: &mut ws::WebsocketContext<Self>,
+        then: impl FnOnce(&mut Self, &mut ws::WebsocketContext<Self>) + 'static,
+    ) where
         M: Message<Result = ()> + Send + 'static,
         SessionHub: Handler<M>,
     {
         let told = self.lobby.hub.send(message);
-        ctx.wait(told.into_actor(self).map(|told, _, ctx| {
-            if told.is_err() {
-                close(ctx, ws::CloseCode::Away, "cerrando");
-            }
+        ctx.wait(told.into_actor(self).map(|told, session, ctx| match told {
+            Ok(()) => then(session, ctx),
+            Err(_) => close(ctx, ws::CloseCode::Away, "cerrando"),
         }));
     }
 
@@ -462,7 +476,7 @@ impl Actor for WsSession {
             frames: ctx.address().recipient(),
             kill: self.kill.clone(),
         };
-        self.tell_hub(joined, ctx);
+        self.tell_hub(joined, ctx, |_, _| {});
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {

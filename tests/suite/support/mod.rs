@@ -4,6 +4,7 @@ pub mod atalaya;
 pub mod audit;
 pub mod checks;
 pub mod client;
+pub mod guest;
 pub mod mosquitto;
 pub mod raw;
 pub mod records;
@@ -11,6 +12,7 @@ pub mod run;
 pub mod schema;
 pub mod subscriber;
 pub mod watched;
+pub mod web_socket;
 
 pub use atalaya::Atalaya;
 pub use audit::audit;
@@ -20,6 +22,7 @@ pub use records::Records;
 pub use run::{has_tool, run};
 pub use subscriber::{Message, Subscriber};
 pub use watched::Watched;
+pub use web_socket::WebSocket;
 
 use std::future::Future;
 use std::net::TcpListener;
