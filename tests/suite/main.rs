@@ -4,6 +4,14 @@
 //! folders of its own, and ends it, so tests run side by side and may kill what they started.
 
 #![allow(
+    unreachable_pub,
+    reason = "in a binary nothing is reachable from outside; `pub` says what other modules use"
+)]
+#![allow(
+    clippy::float_cmp,
+    reason = "metrics are floats, and the counts among them are exact"
+)]
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "a test that cannot go on should say so"

@@ -863,7 +863,9 @@ async fn requests_beyond_sixty_four_under_way_are_refused() {
     }
     let refused = answers.iter().filter(|answer| !answer.is_ok());
     assert_eq!(
-        refused.map(|a| a.code()).collect::<Vec<_>>(),
+        refused
+            .map(super::support::web_socket::Answer::code)
+            .collect::<Vec<_>>(),
         ["sobrecarga"; 6]
     );
     assert_eq!(atalaya.client().balance("1").await, "65.00");
