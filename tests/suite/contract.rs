@@ -400,7 +400,7 @@ fn replace(json: &str, field: &str, fixed: &str, look: &dyn Fn(&str)) -> String 
     for part in parts {
         let (value, rest) = part.split_once('"').unwrap();
         look(value);
-        result.push_str(&format!("{start}{fixed}\"{rest}"));
+        result.extend([start.as_str(), fixed, "\"", rest]);
     }
     result
 }

@@ -446,6 +446,10 @@ struct Flags {
     serve: ServeArgs,
 }
 
+/// 2026-01-15T14:30:00Z and a day, in microseconds.
+const START: i64 = 1_768_487_400_000_000;
+const DAY: i64 = 86_400_000_000;
+
 #[actix_web::test]
 async fn a_clock_that_jumps_changes_no_order_and_breaks_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -458,8 +462,6 @@ async fn a_clock_that_jumps_changes_no_order_and_breaks_nothing() {
         format!("--data-dir={}", data.display()),
         format!("--database-url=sqlite://{}", database.display()),
     ]);
-    const START: i64 = 1_768_487_400_000_000;
-    const DAY: i64 = 86_400_000_000;
     let now = Arc::new(AtomicI64::new(START));
     let clock = {
         let now = Arc::clone(&now);

@@ -752,7 +752,7 @@ async fn walk(client: &Client, account: &str, limit: usize) -> Vec<Value> {
         assert!(items.len() <= limit);
         seen.extend(items.iter().cloned());
         match page["siguiente"].as_str() {
-            Some(next) => cursor = next.to_owned(),
+            Some(next) => next.clone_into(&mut cursor),
             None => return seen,
         }
     }

@@ -444,7 +444,7 @@ async fn who_was_away_gets_what_was_missed_and_then_goes_on_live() {
     }
     goes_on.set(false);
     let made = depositor.await.unwrap();
-    let seen = seen.borrow();
+    let seen = seen.take();
     assert_consecutive(&seen, seen[0]);
     assert!(seen.len() >= 200, "{}", seen.len());
     assert_eq!(client.version("1").await, made);
@@ -830,8 +830,10 @@ async fn bytes_that_are_no_utf8_end_only_their_session() {
     let atalaya = Atalaya::without_mqtt().start().await;
     let mut other = WebSocket::open(&atalaya).await;
     let mut session = WebSocket::open(&atalaya).await;
-    let mut header = FrameHeader::default();
-    header.opcode = OpCode::Data(Data::Text);
+    let header = FrameHeader {
+        opcode: OpCode::Data(Data::Text),
+        ..FrameHeader::default()
+    };
     let bytes = b"{\"accion\":\"\xff\xfe\"}".to_vec();
     session
         .send(Message::Frame(Frame::from_payload(header, bytes.into())))
