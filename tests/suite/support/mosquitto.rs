@@ -101,6 +101,18 @@ impl Mosquitto {
         let _ = std::fs::remove_file(self.folder.path().join("mosquitto.db"));
     }
 
+    /// What it has stored, to be given back later as if it had lost all since.
+    pub fn memory(&self) -> Vec<u8> {
+        assert!(self.child.is_none(), "stop it first");
+        std::fs::read(self.folder.path().join("mosquitto.db")).unwrap()
+    }
+
+    /// Replaces what it has stored.
+    pub fn remember(&self, memory: &[u8]) {
+        assert!(self.child.is_none(), "stop it first");
+        std::fs::write(self.folder.path().join("mosquitto.db"), memory).unwrap();
+    }
+
     /// It accepts and stalls, until [`Self::resume`].
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
