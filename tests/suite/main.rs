@@ -9,5 +9,7 @@
     reason = "a test that cannot go on should say so"
 )]
 
+mod embedded_broker;
 mod ledger;
 mod support;
+mod websocket;

@@ -2,13 +2,16 @@
 
 pub mod atalaya;
 pub mod client;
+pub mod guest;
 pub mod mosquitto;
 pub mod subscriber;
+pub mod web_socket;
 
 pub use atalaya::Atalaya;
 pub use client::Client;
 pub use mosquitto::Mosquitto;
 pub use subscriber::{Message, Subscriber};
+pub use web_socket::WebSocket;
 
 use std::future::Future;
 use std::net::TcpListener;
