@@ -308,6 +308,12 @@ fn start_actors(
         position,
     } = storage;
     let outbox = Arc::new(AtomicI64::new(*position));
+    // The embedded broker acknowledges first and writes within a quarter of a second; a crash of
+    // this process takes it too. A broker elsewhere is not taken by our crash.
+    let settles_in = match config.mqtt {
+        MqttConfig::Embedded { .. } => Duration::from_secs(1),
+        MqttConfig::External { .. } | MqttConfig::Off => Duration::ZERO,
+    };
     let publisher = broker.map(|broker| {
         let parts = PublisherParts {
             broker,
@@ -318,6 +324,7 @@ fn start_actors(
             node: config.node.to_string(),
             clock: clock.clone(),
             instruments: instruments.clone(),
+            settles_in,
             gauge: Arc::clone(&outbox),
         };
         on_own_thread(move |_| MqttPublisher::new(parts))

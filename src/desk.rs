@@ -15,7 +15,7 @@ use crate::wire::events::{self, json};
 use crate::wire::numbers::Decimal;
 use crate::wire::requests::{self, MovementBody, OpenAccountBody, TransferBody};
 use crate::wire::resources::{AccountResource, MovementResource, Page};
-use crate::wire::{Problem, ProblemKind};
+use crate::wire::{Problem, ProblemKind, Reason};
 use actix::Addr;
 use bytes::Bytes;
 use std::future::Future;
@@ -122,7 +122,7 @@ impl Desk {
         let account = requests::account_id(&body.cedula)?;
         account
             .check(self.cedula_check)
-            .map_err(|e| Problem::of(ProblemKind::InvalidAccountId).because(e.to_string()))?;
+            .map_err(|e| Problem::of(ProblemKind::InvalidAccountId).because(e))?;
         let given_names = requests::person_name("nombres", &body.nombres)?;
         let surnames = requests::person_name("apellidos", &body.apellidos)?;
         let resource = AccountResource {
@@ -247,11 +247,18 @@ impl Desk {
         allow(caller, Action::ReadAccount, Resource::Account(&account))?;
         let limit = limit.unwrap_or(PAGE);
         if !(1..=PAGE_MAX).contains(&limit) {
-            return Err(invalid_parameter("limite: expected 1 to 200"));
+            return Err(invalid_parameter((
+                "limite: se espera de 1 a 200",
+                "limite: expected 1 to 200",
+            )));
         }
         let from = cursor
             .map(|text| text.parse::<i64>().ok().filter(|seq| *seq > 0))
-            .map(|seq| seq.ok_or_else(|| invalid_parameter("cursor: not one of ours")))
+            .map(|seq| {
+                seq.ok_or_else(|| {
+                    invalid_parameter(("cursor: no es uno nuestro", "cursor: not one of ours"))
+                })
+            })
             .transpose()?;
         let asked = ListMovements {
             account: account.clone(),
@@ -340,7 +347,10 @@ impl Desk {
             .await?
             .map_err(unread)?;
         Ok(match found {
-            Some(_) => invalid_parameter("cursor: not one of this account"),
+            Some(_) => invalid_parameter((
+                "cursor: no es de esta cuenta",
+                "cursor: not one of this account",
+            )),
             None => ProblemKind::UnknownAccount.into(),
         })
     }
@@ -372,15 +382,14 @@ fn allow(caller: Caller, action: Action, resource: Resource<'_>) -> Result<(), P
 }
 
 fn parse_key(text: &str) -> Result<IdempotencyKey, Problem> {
-    IdempotencyKey::parse(text)
-        .map_err(|e| Problem::of(ProblemKind::InvalidKey).because(e.to_string()))
+    IdempotencyKey::parse(text).map_err(|e| Problem::of(ProblemKind::InvalidKey).because(e))
 }
 
 fn demand_key(key: Option<&str>) -> Result<IdempotencyKey, Problem> {
     parse_key(key.ok_or(ProblemKind::MissingKey)?)
 }
 
-fn invalid_parameter(reason: &'static str) -> Failure {
+fn invalid_parameter(reason: impl Into<Reason>) -> Failure {
     Problem::of(ProblemKind::InvalidParameter)
         .because(reason)
         .into()

@@ -18,6 +18,9 @@ use std::path::Path;
 /// The target of what goes to `alerts.log`.
 pub const ALERTS: &str = "alerts";
 
+/// The target of what the terminal is told otherwise: it goes to the files alone.
+pub const FILES: &str = "files";
+
 /// A file is rotated when it has grown beyond this.
 const FILE_BYTES: usize = 10 * 1024 * 1024;
 
@@ -43,7 +46,7 @@ pub fn start(args: &LogArgs) -> Result<(), ConfigError> {
     let outlets = vec![
         Outlet {
             logger: terminal,
-            takes: |_| true,
+            takes: |record| record.target() != FILES,
         },
         Outlet {
             logger: file("system.log")?,

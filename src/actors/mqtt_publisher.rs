@@ -15,7 +15,7 @@ use crate::wire::events::{self, Event, Presence, Qos, RetainedMarker};
 use crate::wire::numbers::Moment;
 use actix::prelude::*;
 use futures_util::stream;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -147,6 +147,9 @@ pub struct PublisherParts {
     pub clock: Clock,
     /// What is counted.
     pub instruments: Instruments,
+    /// How long the broker may take to make durable what it has acknowledged. The stored position
+    /// stays that far behind, so that a crash that takes the broker too loses nothing.
+    pub settles_in: Duration,
     /// Where the position can be seen from outside.
     pub gauge: Arc<AtomicI64>,
 }
@@ -160,6 +163,9 @@ pub struct MqttPublisher {
     parts: PublisherParts,
     delivery: Delivery,
     stored: i64,
+    /// Acknowledged positions and when they were seen, until the broker has settled.
+    settling: VecDeque<(Instant, i64)>,
+    settled: i64,
     storing: bool,
     loading: bool,
     quarantined: Vec<Quarantined>,
@@ -190,6 +196,8 @@ impl MqttPublisher {
             parts,
             delivery: Delivery::new(position),
             stored: position,
+            settling: VecDeque::new(),
+            settled: position,
             storing: false,
             loading: false,
             quarantined: Vec::new(),
@@ -424,9 +432,15 @@ impl MqttPublisher {
             return self.reconnect_after(UNAUTHORIZED_PAUSE, ctx);
         }
         log::warn!("the broker has refused a message: {reason}");
-        if let Some(Errand::Entry(id)) = errand {
-            let poison = self.delivery.fail(Some(id), reason);
-            self.quarantine(poison);
+        match errand {
+            Some(Errand::Entry(id)) => {
+                let poison = self.delivery.fail(Some(id), reason);
+                self.quarantine(poison);
+            }
+            // To repeat it on the next connection would be to repeat its refusal: the rest of the
+            // repair goes on, and the next posting of that account tries again.
+            Some(Errand::Repair) => return self.pump(ctx),
+            _ => {}
         }
         let pause = self.back_off();
         self.reconnect_after(pause, ctx);
@@ -491,21 +505,52 @@ impl MqttPublisher {
         self.drain_on();
     }
 
+    /// The last position that the broker has acknowledged long enough ago. When all is drained it
+    /// is stopped in good order, so the last acknowledgement counts at once.
+    fn settle(&mut self) -> i64 {
+        let acknowledged = self.delivery.acknowledged_to();
+        let settles_in = self.parts.settles_in;
+        if settles_in.is_zero() || self.draining.is_some() {
+            self.settled = acknowledged;
+            return acknowledged;
+        }
+        let newest = self
+            .settling
+            .back()
+            .map_or(self.settled, |(_, position)| *position);
+        if acknowledged > newest {
+            self.settling.push_back((Instant::now(), acknowledged));
+        }
+        while let Some((seen, position)) = self.settling.front()
+            && seen.elapsed() >= settles_in
+        {
+            self.settled = *position;
+            self.settling.pop_front();
+        }
+        self.settled
+    }
+
     /// Writes the position, with what was quarantined on the way, in one commit.
     fn store(&mut self, ctx: &mut Context<Self>) {
         fail::fail_point!("publisher::before_store", |_| ());
-        let position = self.delivery.acknowledged_to();
-        if self.storing || (position == self.stored && self.quarantined.is_empty()) {
+        let position = self.settle();
+        if self.storing || position == self.stored {
             return;
         }
-        let quarantined = std::mem::take(&mut self.quarantined);
+        // What was given up behind the position waits for the commit that passes it.
+        let passed = |message: &Quarantined| message.seq <= position;
+        let (quarantined, later) = std::mem::take(&mut self.quarantined)
+            .into_iter()
+            .partition(passed);
+        self.quarantined = later;
+        let quarantined: Vec<Quarantined> = quarantined;
         let update = OutboxUpdate {
             position,
             quarantined: quarantined.clone(),
         };
         let Ok(ticket) = self.parts.writer.move_outbox(update) else {
             // The writer is busy with money; the next tick asks again.
-            self.quarantined = quarantined;
+            self.quarantined.splice(0..0, quarantined).for_each(drop);
             return;
         };
         self.storing = true;
@@ -603,9 +648,14 @@ impl MqttPublisher {
     /// Collects the accounts of the next entries; where they are too many, all are repaired.
     fn collect_changed(&mut self, from: i64, ctx: &mut Context<Self>) {
         self.repairing = true;
+        let generation = self.connections;
         let feed = self.parts.feed.clone();
         let read = async move { feed.read_after(from, WINDOW).await };
         ctx.spawn(read.into_actor(self).map(move |notices, publisher, ctx| {
+            if publisher.connections != generation {
+                // The next connection repairs for itself.
+                return;
+            }
             publisher.repairing = false;
             match (notices, &mut publisher.repair) {
                 (Ok(notices), Some(Repair::Collecting { from, until, rows })) => {

@@ -22,7 +22,9 @@ pub(super) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn std::error::Error
         // Before anything is started, so that no signal is missed.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let application = Application::build(config, Clock::system()).await?;
+        let application = Application::build(config, Clock::system())
+            .await
+            .inspect_err(|error| log::error!(target: logging::FILES, "{error}"))?;
         print_banner(&application, &logs.log_dir.display().to_string());
         let stop = async move {
             tokio::select! {

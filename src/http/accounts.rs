@@ -6,7 +6,7 @@ use crate::desk::{Desk, Direction, Failure};
 use crate::wire::problem::ProblemDocument;
 use crate::wire::requests::{MovementBody, OpenAccountBody};
 use crate::wire::resources::{AccountResource, MovementResource, Page};
-use crate::wire::{Problem, ProblemKind};
+use crate::wire::{Problem, ProblemKind, Reason};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -143,20 +143,22 @@ pub(super) async fn movements(
     visitor: Visitor,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let wrong = |reason: String| -> Failure {
+    let wrong = |reason: Reason| -> Failure {
         Problem::of(ProblemKind::InvalidParameter)
             .because(reason)
             .into()
     };
     let query = web::Query::<PageQuery>::from_query(request.query_string())
-        .map_err(|error| ApiError::new(&request, wrong(error.to_string())))?;
-    let limit =
-        match query.limite.as_str() {
-            "" => None,
-            text => Some(text.parse().map_err(|_| {
-                ApiError::new(&request, wrong("limite: expected 1 to 200".to_owned()))
-            })?),
-        };
+        .map_err(|error| ApiError::new(&request, wrong(Reason::technical(error.to_string()))))?;
+    let limit = match query.limite.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|_| {
+            ApiError::new(
+                &request,
+                wrong(("limite: se espera de 1 a 200", "limite: expected 1 to 200").into()),
+            )
+        })?),
+    };
     let cursor = Some(query.cursor.as_str()).filter(|text| !text.is_empty());
     let answer = desk
         .movements(visitor.caller, &visitor.account, limit, cursor)

@@ -3,7 +3,7 @@
 use super::answer::{ApiError, language_of};
 use crate::desk::Caller;
 use crate::domain::{Channel, Principal};
-use crate::wire::{Language, Problem, ProblemKind};
+use crate::wire::{Language, Problem, ProblemKind, Reason, requests};
 use actix_web::dev::Payload;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest};
@@ -75,8 +75,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
             let body = read(&request, payload)
                 .await
                 .map_err(|p| ApiError::new(&request, p))?;
-            serde_json::from_slice(&body).map(Self).map_err(|error| {
-                let problem = Problem::of(ProblemKind::MalformedBody).because(error.to_string());
+            requests::object(&body).map(Self).map_err(|error| {
+                let reason = Reason::technical(error);
+                let problem = Problem::of(ProblemKind::MalformedBody).because(reason);
                 ApiError::new(&request, problem)
             })
         })
@@ -95,7 +96,8 @@ async fn read(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, P
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|error| {
-                Problem::of(ProblemKind::MalformedBody).because(error.to_string())
+                Problem::of(ProblemKind::MalformedBody)
+                    .because(Reason::technical(error.to_string()))
             })?;
             if body.len() + chunk.len() > BODY_LIMIT {
                 return Err(ProblemKind::TooLarge.into());

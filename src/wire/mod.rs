@@ -12,4 +12,4 @@ pub mod resources;
 pub mod topics;
 
 pub use events::{Event, Qos};
-pub use problem::{Language, Problem, ProblemKind};
+pub use problem::{Language, Problem, ProblemKind, Reason};

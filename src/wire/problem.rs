@@ -1,7 +1,8 @@
 //! What goes wrong, as clients see it: RFC 9457 problem documents with a stable `codigo`.
 
 use super::numbers::Decimal;
-use crate::domain::Money;
+use crate::domain::account::AccountIdError;
+use crate::domain::{AmountError, Money, TextError};
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -167,13 +168,106 @@ impl ProblemKind {
     }
 }
 
+/// Why exactly something is wrong, in both languages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    spanish: Cow<'static, str>,
+    english: Cow<'static, str>,
+}
+
+impl Reason {
+    /// The same for everybody: what a parser says, which is English, or the name of a thing.
+    #[must_use]
+    pub fn technical(text: impl Into<Cow<'static, str>>) -> Self {
+        let text = text.into();
+        Self {
+            spanish: text.clone(),
+            english: text,
+        }
+    }
+
+    /// The same reason about the field called `name`.
+    #[must_use]
+    pub fn about(self, name: &str) -> Self {
+        Self {
+            spanish: format!("{name}: {}", self.spanish).into(),
+            english: format!("{name}: {}", self.english).into(),
+        }
+    }
+
+    fn in_language(&self, language: Language) -> &str {
+        match language {
+            Language::Spanish => &self.spanish,
+            Language::English => &self.english,
+        }
+    }
+}
+
+/// Spanish, then English.
+impl From<(&'static str, &'static str)> for Reason {
+    fn from((spanish, english): (&'static str, &'static str)) -> Self {
+        Self {
+            spanish: spanish.into(),
+            english: english.into(),
+        }
+    }
+}
+
+impl From<AmountError> for Reason {
+    fn from(error: AmountError) -> Self {
+        match error {
+            AmountError::Malformed => (
+                "se espera un número decimal como 150 o 150.50",
+                "expected a decimal number like 150 or 150.50",
+            ),
+            AmountError::TooPrecise => ("más de dos decimales", "more than two decimals"),
+            AmountError::NotPositive => ("debe ser mayor que cero", "it must be above zero"),
+            AmountError::TooLarge => (
+                "más de 15 cifras enteras",
+                "more than 15 digits before the point",
+            ),
+        }
+        .into()
+    }
+}
+
+impl From<AccountIdError> for Reason {
+    fn from(error: AccountIdError) -> Self {
+        match error {
+            AccountIdError::Form => ("se esperan de 1 a 20 dígitos", "expected 1 to 20 digits"),
+            AccountIdError::CheckDigit => (
+                "su dígito verificador no es correcto",
+                "its check digit is wrong",
+            ),
+        }
+        .into()
+    }
+}
+
+impl From<TextError> for Reason {
+    fn from(error: TextError) -> Self {
+        match error {
+            TextError::Empty => ("está vacío", "it is empty").into(),
+            TextError::BadCharacter => (
+                "tiene un carácter no permitido",
+                "it has a character that is not allowed",
+            )
+                .into(),
+            TextError::TooLong(most) => Self {
+                spanish: format!("tiene más de {most} caracteres").into(),
+                english: format!("it is longer than {most} characters").into(),
+            },
+        }
+    }
+}
+
 /// One problem: what kind, why exactly, and the balance where it explains a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// What kind.
     pub kind: ProblemKind,
-    /// Why exactly, for the person who mends the request; English.
-    pub reason: Option<Cow<'static, str>>,
+    /// Why exactly, for the person who mends the request.
+    pub reason: Option<Reason>,
     /// The balance that did not suffice.
     pub balance: Option<Money>,
 }
@@ -191,7 +285,7 @@ impl Problem {
 
     /// The same problem, because of `reason`.
     #[must_use]
-    pub fn because(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
+    pub fn because(mut self, reason: impl Into<Reason>) -> Self {
         self.reason = Some(reason.into());
         self
     }
@@ -208,7 +302,7 @@ impl Problem {
     pub fn detail(&self, language: Language) -> String {
         let title = self.kind.title(language);
         match &self.reason {
-            Some(reason) => format!("{title}: {reason}"),
+            Some(reason) => format!("{title}: {}", reason.in_language(language)),
             None => title.to_owned(),
         }
     }
@@ -271,6 +365,19 @@ mod tests {
         ] {
             assert_eq!(Language::from_header(header), language, "{header}");
         }
+    }
+
+    #[test]
+    fn a_reason_is_in_the_language_of_its_title() {
+        let problem = Problem::of(ProblemKind::InvalidAmount).because(AmountError::TooPrecise);
+        assert_eq!(
+            problem.detail(Language::Spanish),
+            "El monto no es válido: más de dos decimales"
+        );
+        assert_eq!(
+            problem.detail(Language::English),
+            "The amount is not valid: more than two decimals"
+        );
     }
 
     #[test]

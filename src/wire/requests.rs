@@ -4,9 +4,10 @@
 //! fields are refused where they would hide a typo (`mnto`).
 
 use super::numbers::parse_date;
-use super::problem::{Problem, ProblemKind};
+use super::problem::{Problem, ProblemKind, Reason};
 use crate::domain::{AccountId, Amount, PersonName, Slug};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
@@ -77,13 +78,25 @@ fn amount_schema() -> Schema {
     OneOfBuilder::new().item(number).item(text).into()
 }
 
+/// Parses a JSON object. An array of its values in order would do for the parser; it is no form
+/// that anybody was promised.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first != Some(&b'{') {
+        return Err("expected a JSON object".to_owned());
+    }
+    serde_json::from_slice(json).map_err(|error| error.to_string())
+}
+
 /// Parses a cédula.
 ///
 /// # Errors
 /// 422 `cedula_invalida`.
 pub fn account_id(text: &str) -> Result<AccountId, Problem> {
-    AccountId::parse(text)
-        .map_err(|e| Problem::of(ProblemKind::InvalidAccountId).because(e.to_string()))
+    AccountId::parse(text).map_err(|e| Problem::of(ProblemKind::InvalidAccountId).because(e))
 }
 
 /// Parses an amount from the raw text of a JSON number or string.
@@ -99,7 +112,7 @@ pub fn amount(raw: &RawValue) -> Result<Amount, Problem> {
     } else {
         text
     };
-    Amount::parse(text).map_err(|e| Problem::of(ProblemKind::InvalidAmount).because(e.to_string()))
+    Amount::parse(text).map_err(|e| Problem::of(ProblemKind::InvalidAmount).because(e))
 }
 
 /// Parses given names or surnames; `field` is told in the problem.
@@ -108,7 +121,7 @@ pub fn amount(raw: &RawValue) -> Result<Amount, Problem> {
 /// 422 `nombre_invalido`.
 pub fn person_name(field: &str, text: &str) -> Result<PersonName, Problem> {
     PersonName::parse(text)
-        .map_err(|e| Problem::of(ProblemKind::InvalidName).because(format!("{field}: {e}")))
+        .map_err(|e| Problem::of(ProblemKind::InvalidName).because(Reason::from(e).about(field)))
 }
 
 /// Parses the site of a movement, if one is named.
@@ -118,7 +131,7 @@ pub fn person_name(field: &str, text: &str) -> Result<PersonName, Problem> {
 pub fn site(text: Option<&str>) -> Result<Option<Slug>, Problem> {
     text.map(Slug::parse)
         .transpose()
-        .map_err(|e| Problem::of(ProblemKind::InvalidSite).because(e.to_string()))
+        .map_err(|e| Problem::of(ProblemKind::InvalidSite).because(e))
 }
 
 /// Parses the value date of a movement, if one is given, as days since 1970-01-01.
@@ -173,6 +186,14 @@ mod tests {
             assert_eq!(monto(json), Err("monto_invalido".to_owned()), "{json}");
         }
         assert!(monto("NaN").is_err());
+    }
+
+    #[test]
+    fn only_objects_are_bodies() {
+        assert!(object::<MovementBody>(b" {\"monto\":1}").is_ok());
+        for json in ["[1,null,null]", "1", "", "  ", "null"] {
+            assert!(object::<MovementBody>(json.as_bytes()).is_err(), "{json}");
+        }
     }
 
     #[test]

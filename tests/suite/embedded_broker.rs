@@ -298,13 +298,8 @@ async fn a_subscriber_that_was_away_gets_what_it_missed_across_a_crash() {
     for n in 1..20 {
         client.deposit("1", "1.00", &format!("d{n}")).await;
     }
-    // The crate writes what it queues a quarter of a second late; a crash before that loses it.
-    let queue = atalaya.folder().join("data/mqtt/queues/away");
-    eventually("the queue is on disk", || async {
-        let files = std::fs::read_dir(&queue).ok()?.count();
-        (files >= 19).then_some(())
-    })
-    .await;
+    // The broker writes what it queues a quarter of a second after it has acknowledged it, so some
+    // of it is lost now; our own position stays far enough behind to publish it again.
     atalaya.kill();
     atalaya.start().await;
     for n in 20..40 {

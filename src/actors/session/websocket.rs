@@ -10,7 +10,7 @@ use crate::domain::{Channel, Position, Principal};
 use crate::instruments::Instruments;
 use crate::wire::frames::{self, Request};
 use crate::wire::requests::{MovementBody, OpenAccountBody, TransferBody};
-use crate::wire::{Language, Problem, ProblemKind};
+use crate::wire::{Language, Problem, ProblemKind, Reason, requests};
 use actix::prelude::*;
 use actix_http::ws::Item;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -111,10 +111,11 @@ impl WsSession {
     }
 
     fn request(&mut self, text: &[u8], ctx: &mut ws::WebsocketContext<Self>) {
-        let request: Request = match serde_json::from_slice(text) {
+        let request: Request = match requests::object(text) {
             Ok(request) => request,
             Err(error) => {
-                let problem = Problem::of(ProblemKind::MalformedFrame).because(error.to_string());
+                let problem =
+                    Problem::of(ProblemKind::MalformedFrame).because(Reason::technical(error));
                 let id = frames::id_of(text);
                 return self.answer(id.as_deref(), "unknown", Err(problem.into()), ctx);
             }
@@ -192,14 +193,18 @@ impl WsSession {
             .map(str::parse::<Position>)
             .transpose()
             .map_err(|_| {
-                Problem::of(ProblemKind::InvalidParameter).because("desde: not a cursor")
+                Problem::of(ProblemKind::InvalidParameter)
+                    .because(("desde: no es un cursor", "desde: not a cursor"))
             })?;
         let fresh = filters
             .iter()
             .filter(|filter| !self.filters.contains(*filter))
             .count();
         if self.filters.len() + fresh > FILTERS {
-            let reason = "temas: more than 256 filters in one session";
+            let reason = (
+                "temas: más de 256 filtros en una sesión",
+                "temas: more than 256 filters in one session",
+            );
             return Err(Problem::of(ProblemKind::InvalidParameter).because(reason));
         }
         self.filters.extend(filters.iter().cloned());
@@ -376,12 +381,16 @@ impl Action {
         let (needed, optional) = self.fields();
         let present = request.present();
         if let Some(missing) = needed.iter().find(|field| !present.contains(field)) {
-            let reason = format!("{missing} is missing");
+            let reason = Reason::from(("falta", "it is missing")).about(missing);
             return Err(Problem::of(ProblemKind::MalformedFrame).because(reason));
         }
         let belongs = |field: &&str| needed.contains(field) || optional.contains(field);
         if let Some(foreign) = present.iter().find(|field| !belongs(field)) {
-            let reason = format!("{foreign} does not belong to {}", self.name());
+            let reason = (
+                "no corresponde a esta acción",
+                "it does not belong to this action",
+            );
+            let reason = Reason::from(reason).about(foreign);
             return Err(Problem::of(ProblemKind::MalformedFrame).because(reason));
         }
         Ok(())
