@@ -5,22 +5,19 @@
 //! runs ahead of the database only while a group is open; when a group fails the lane is dropped
 //! with it and loaded anew.
 
+use super::account_rows::{Held, NewHolder, insert_account, update_account};
+use super::digests::{holder_digest, key_record};
 use super::keys::KeyIndex;
 use super::rows::JournalRow;
-use super::schema::{account_holders, accounts, journal, lanes};
+use super::schema::{accounts, journal, lanes};
 use super::writer::WriteError;
 use super::{Connection, Head, StorageError, chain, queries};
 use crate::domain::{
-    self, Account, AccountId, AccountRef, Command, Counterparty, Decision, Entry, Fact, KeyDigest,
-    KeyRecord, Money, Movement, Order, Outcome, PersonName, Position, Posting, PostingKind,
-    Refusal, Rejection, Slug,
+    self, Account, AccountId, AccountRef, Command, Counterparty, Decision, Entry, Fact, KeyRecord,
+    Money, Movement, Order, Outcome, PersonName, Position, Posting, PostingKind, Refusal,
+    Rejection, Slug,
 };
-use diesel::backend::Backend;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::serialize::ToSql;
-use diesel::sql_types::BigInt;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -41,25 +38,6 @@ impl From<StorageError> for Undecided {
     fn from(error: StorageError) -> Self {
         Self::Storage(error)
     }
-}
-
-/// An account as the writer holds it.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    row: i64,
-    state: Account,
-    last_seq: i64,
-}
-
-/// A holder to be written with a new account.
-#[derive(Debug)]
-struct NewHolder {
-    account: i64,
-    id: AccountId,
-    given_names: PersonName,
-    surnames: PersonName,
-    salt: [u8; 16],
-    opened_at: i64,
 }
 
 /// One writer lane: its head, what it remembers, and the group that is open.
@@ -563,170 +541,4 @@ fn uuid_at(micros: i64) -> Uuid {
         micros / 1_000_000,
         nanos,
     ))
-}
-
-fn insert_account(
-    connection: &mut Connection,
-    holder: &NewHolder,
-    company: i64,
-) -> Result<(), StorageError> {
-    diesel::insert_into(accounts::table)
-        .values((
-            accounts::id.eq(holder.account),
-            accounts::account_id.eq(holder.id.as_str()),
-            accounts::company_id.eq(company),
-            accounts::balance.eq(0),
-            accounts::version.eq(0),
-            accounts::last_seq.eq(0),
-        ))
-        .execute(connection)?;
-    diesel::insert_into(account_holders::table)
-        .values((
-            account_holders::account.eq(holder.account),
-            account_holders::given_names.eq(holder.given_names.as_str()),
-            account_holders::surnames.eq(holder.surnames.as_str()),
-            account_holders::salt.eq(holder.salt.as_slice()),
-            account_holders::opened_at.eq(holder.opened_at),
-        ))
-        .execute(connection)?;
-    Ok(())
-}
-
-/// Writes an account's balance, guarded by its version: the row must be older than what is
-/// written, or somebody else has been writing here.
-fn update_account(connection: &mut Connection, held: &Held) -> Result<(), StorageError> {
-    let updated = UpdateAccount {
-        row: held.row,
-        balance: held.state.balance.cents(),
-        version: held.state.version,
-        last_seq: held.last_seq,
-    }
-    .execute(connection)?;
-    if updated == 1 {
-        return Ok(());
-    }
-    Err(StorageError::Inconsistent {
-        what: format!("account {} was changed by somebody else", held.row),
-    })
-}
-
-/// The update of an account as a statement of our own: diesel prepares its own `UPDATE`s anew each
-/// time, and this one runs once for every account of every group.
-#[derive(QueryId)]
-struct UpdateAccount {
-    row: i64,
-    balance: i64,
-    version: i64,
-    last_seq: i64,
-}
-
-impl<DB> QueryFragment<DB> for UpdateAccount
-where
-    DB: Backend,
-    i64: ToSql<BigInt, DB>,
-{
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        out.push_sql("UPDATE accounts SET balance = ");
-        out.push_bind_param::<BigInt, _>(&self.balance)?;
-        out.push_sql(", version = ");
-        out.push_bind_param::<BigInt, _>(&self.version)?;
-        out.push_sql(", last_seq = ");
-        out.push_bind_param::<BigInt, _>(&self.last_seq)?;
-        out.push_sql(" WHERE id = ");
-        out.push_bind_param::<BigInt, _>(&self.row)?;
-        out.push_sql(" AND version < ");
-        out.push_bind_param::<BigInt, _>(&self.version)
-    }
-}
-
-impl RunQueryDsl<Connection> for UpdateAccount {}
-
-fn holder_digest(
-    salt: &[u8; 16],
-    id: &AccountId,
-    given_names: &PersonName,
-    surnames: &PersonName,
-) -> [u8; 32] {
-    let mut digest = Fields::new(b"atalaya/holder/v1\0");
-    digest.field(salt);
-    digest.field(id.as_str().as_bytes());
-    digest.field(given_names.as_str().as_bytes());
-    digest.field(surnames.as_str().as_bytes());
-    digest.0.finalize().into()
-}
-
-/// What finds an order's key and tells a repeat from a reuse. The key salts the fingerprint, so
-/// that names cannot be guessed from the journal.
-fn key_record(order: &Order) -> KeyRecord {
-    let key = order.key.as_ref().map_or("", |key| key.as_str()).as_bytes();
-    let mut digest = Fields::new(b"atalaya/key/v1\0");
-    digest.field(&order.principal.row().to_be_bytes());
-    digest.field(key);
-    let mut fingerprint = Fields::new(b"atalaya/fingerprint/v1\0");
-    fingerprint.field(key);
-    fingerprint.command(&order.command);
-    fingerprint.field(order.site.as_ref().map_or("", Slug::as_str).as_bytes());
-    fingerprint.field(&order.value_date.unwrap_or(i32::MIN).to_be_bytes());
-    KeyRecord {
-        digest: digest.half(),
-        fingerprint: fingerprint.half(),
-    }
-}
-
-/// SHA-256 over fields, each after its length, so that no two lists of fields collide.
-struct Fields(Sha256);
-
-impl Fields {
-    fn new(domain: &[u8]) -> Self {
-        let mut hasher = Sha256::new();
-        hasher.update(domain);
-        Self(hasher)
-    }
-
-    fn field(&mut self, bytes: &[u8]) {
-        self.0.update((bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
-    }
-
-    fn command(&mut self, command: &Command) {
-        match command {
-            Command::Open {
-                account,
-                given_names,
-                surnames,
-            } => {
-                self.field(b"open");
-                self.field(account.as_str().as_bytes());
-                self.field(given_names.as_str().as_bytes());
-                self.field(surnames.as_str().as_bytes());
-            }
-            Command::Deposit { account, amount } => {
-                self.field(b"deposit");
-                self.field(account.as_str().as_bytes());
-                self.field(&amount.cents().to_be_bytes());
-            }
-            Command::Withdraw { account, amount } => {
-                self.field(b"withdraw");
-                self.field(account.as_str().as_bytes());
-                self.field(&amount.cents().to_be_bytes());
-            }
-            Command::Transfer {
-                origin,
-                destination,
-                amount,
-            } => {
-                self.field(b"transfer");
-                self.field(origin.as_str().as_bytes());
-                self.field(destination.as_str().as_bytes());
-                self.field(&amount.cents().to_be_bytes());
-            }
-        }
-    }
-
-    fn half(self) -> KeyDigest {
-        let whole: [u8; 32] = self.0.finalize().into();
-        let mut half = KeyDigest::default();
-        half.copy_from_slice(&whole[..16]);
-        half
-    }
 }

@@ -3,9 +3,11 @@
 //! Everything that must survive goes through the [`Writer`]; everything else reads through the
 //! pool or follows the [`Feed`]. Synchronous functions over a connection, no actor in sight.
 
+mod account_rows;
 pub mod bootstrap;
 pub mod chain;
 pub mod connection;
+mod digests;
 pub mod feed;
 mod keys;
 mod ledger;

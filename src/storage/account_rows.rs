@@ -1,0 +1,106 @@
+//! Writing accounts: the new ones, and the balances that a group has changed.
+
+use super::schema::{account_holders, accounts};
+use super::{Connection, StorageError};
+use crate::domain::{Account, AccountId, PersonName};
+use diesel::backend::Backend;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::serialize::ToSql;
+use diesel::sql_types::BigInt;
+
+/// An account as the writer holds it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub(super) row: i64,
+    pub(super) state: Account,
+    pub(super) last_seq: i64,
+}
+
+/// A holder to be written with a new account.
+#[derive(Debug)]
+pub(super) struct NewHolder {
+    pub(super) account: i64,
+    pub(super) id: AccountId,
+    pub(super) given_names: PersonName,
+    pub(super) surnames: PersonName,
+    pub(super) salt: [u8; 16],
+    pub(super) opened_at: i64,
+}
+
+/// Writes a new account and its holder.
+pub(super) fn insert_account(
+    connection: &mut Connection,
+    holder: &NewHolder,
+    company: i64,
+) -> Result<(), StorageError> {
+    diesel::insert_into(accounts::table)
+        .values((
+            accounts::id.eq(holder.account),
+            accounts::account_id.eq(holder.id.as_str()),
+            accounts::company_id.eq(company),
+            accounts::balance.eq(0),
+            accounts::version.eq(0),
+            accounts::last_seq.eq(0),
+        ))
+        .execute(connection)?;
+    diesel::insert_into(account_holders::table)
+        .values((
+            account_holders::account.eq(holder.account),
+            account_holders::given_names.eq(holder.given_names.as_str()),
+            account_holders::surnames.eq(holder.surnames.as_str()),
+            account_holders::salt.eq(holder.salt.as_slice()),
+            account_holders::opened_at.eq(holder.opened_at),
+        ))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Writes an account's balance, guarded by its version: the row must be older than what is
+/// written, or somebody else has been writing here.
+pub(super) fn update_account(connection: &mut Connection, held: &Held) -> Result<(), StorageError> {
+    let updated = UpdateAccount {
+        row: held.row,
+        balance: held.state.balance.cents(),
+        version: held.state.version,
+        last_seq: held.last_seq,
+    }
+    .execute(connection)?;
+    if updated == 1 {
+        return Ok(());
+    }
+    Err(StorageError::Inconsistent {
+        what: format!("account {} was changed by somebody else", held.row),
+    })
+}
+
+/// The update of an account as a statement of our own: diesel prepares its own `UPDATE`s anew each
+/// time, and this one runs once for every account of every group.
+#[derive(QueryId)]
+struct UpdateAccount {
+    row: i64,
+    balance: i64,
+    version: i64,
+    last_seq: i64,
+}
+
+impl<DB> QueryFragment<DB> for UpdateAccount
+where
+    DB: Backend,
+    i64: ToSql<BigInt, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql("UPDATE accounts SET balance = ");
+        out.push_bind_param::<BigInt, _>(&self.balance)?;
+        out.push_sql(", version = ");
+        out.push_bind_param::<BigInt, _>(&self.version)?;
+        out.push_sql(", last_seq = ");
+        out.push_bind_param::<BigInt, _>(&self.last_seq)?;
+        out.push_sql(" WHERE id = ");
+        out.push_bind_param::<BigInt, _>(&self.row)?;
+        out.push_sql(" AND version < ");
+        out.push_bind_param::<BigInt, _>(&self.version)
+    }
+}
+
+impl RunQueryDsl<Connection> for UpdateAccount {}
