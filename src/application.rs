@@ -34,6 +34,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// How long a step of the end may take that has no deadline of its own.
+const STEP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why it cannot start, or had to stop. Each says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +149,7 @@ impl Application {
             desk: desk.clone(),
             hub: hub.clone(),
             instruments: instruments.clone(),
+            places: Arc::new(Semaphore::new(config.max_connections * 3 / 4)),
         };
         let parts = HttpParts {
             desk,
@@ -191,7 +196,7 @@ impl Application {
     }
 
     /// Serves until `stop` resolves, then drains: unready → stop listening → end sessions → last
-    /// group → outbox (bounded) → close.
+    /// group and outbox (bounded) → close.
     ///
     /// # Errors
     /// [`ApplicationError::Writer`] where the database has failed so that going on could do harm.
@@ -227,12 +232,19 @@ impl Application {
                 Err(error) => log::warn!("the publisher is gone: {error}"),
             }
         }
-        writer.close().await;
+        within("the last commit", writer.close()).await;
         if let Some(broker) = broker {
-            broker.stop().await;
+            within("the broker's end", broker.stop()).await;
         }
         log::info!("closed");
         Ok(())
+    }
+}
+
+/// Waits for one step of the end, but not for ever: what it was to do is safe to leave undone.
+async fn within(what: &str, step: impl Future<Output = ()>) {
+    if tokio::time::timeout(STEP_DEADLINE, step).await.is_err() {
+        log::warn!("{what} was not awaited longer than {STEP_DEADLINE:?}");
     }
 }
 
@@ -333,7 +345,9 @@ fn start_actors(
     // Sessions see the same retained presence as subscribers of the broker.
     hub.retain(MqttPublisher::presence_of(config.node.as_str(), "en_linea", clock.now()).event());
     let hub = on_own_thread(move |_| hub);
-    AlertLog::new(feed.clone(), config.low_balance_threshold).start();
+    let alerts = AlertLog::new(feed.clone(), config.low_balance_threshold);
+    // Writing a log blocks, and must not hold up money.
+    on_own_thread(move |_| alerts);
     let statistics =
         StatisticsActor::new(feed.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
     let accounts = AccountActor::new(writer.clone(), readers.clone()).start();

@@ -3,7 +3,7 @@
 //! Counting is an atomic addition, so it never blocks and nothing is lost. The metrics actor owns
 //! the registry, samples what has to be asked for, and renders the text.
 
-use crate::domain::{Decision, Fact, Money, Outcome, PostingKind};
+use crate::domain::{Command, Decision, Money, Outcome, PostingKind};
 use crate::storage::WriteError;
 use crate::wire::events::kind_name;
 use prometheus::{
@@ -156,45 +156,37 @@ impl Instruments {
         self.groups_failed.inc();
     }
 
-    /// An order was decided, or not.
-    pub fn decided(&self, result: &Result<Decision, WriteError>) {
-        let (kind, outcome) = match result {
-            Ok(decision) => {
-                let outcome = match (decision.replayed, &decision.outcome) {
-                    (true, _) => "replayed",
-                    (false, Outcome::Refused(_)) => "refused",
-                    (false, Outcome::Done(_)) => "committed",
-                };
-                match &decision.outcome {
-                    Outcome::Done(entry) => {
-                        let (kind, amount) = moved(&entry.fact);
-                        if outcome == "committed" {
-                            let cents = u64::try_from(amount.cents()).unwrap_or(0);
-                            self.amounts.with_label_values(&[kind]).inc_by(cents);
-                        }
-                        (kind, outcome)
-                    }
-                    Outcome::Refused(_) => ("any", outcome),
-                }
-            }
-            Err(WriteError::Unavailable) => ("any", "failed"),
-            Err(_) => ("any", "invalid"),
+    /// What was ordered was decided, or not.
+    pub fn decided(&self, ordered: &Command, result: &Result<Decision, WriteError>) {
+        let (kind, amount) = kind_and_amount(ordered);
+        let outcome = match result {
+            Ok(Decision { replayed: true, .. }) => "replayed",
+            Ok(Decision {
+                outcome: Outcome::Refused(_),
+                ..
+            }) => "refused",
+            Ok(Decision {
+                outcome: Outcome::Done(_),
+                ..
+            }) => "committed",
+            Err(WriteError::Unavailable) => "failed",
+            Err(_) => "invalid",
         };
         self.transactions.with_label_values(&[kind, outcome]).inc();
+        if outcome == "committed" {
+            let cents = u64::try_from(amount.cents()).unwrap_or(0);
+            self.amounts.with_label_values(&[kind]).inc_by(cents);
+        }
     }
 }
 
-/// The kind of a committed fact and how much it moved.
-fn moved(fact: &Fact) -> (&'static str, Money) {
-    match fact {
-        Fact::Posted(movement) => {
-            let kind = match movement.posting.kind {
-                PostingKind::TransferSent | PostingKind::TransferReceived => "TRANSFERENCIA",
-                kind => kind_name(kind),
-            };
-            (kind, movement.posting.amount.money())
-        }
-        Fact::AccountOpened { .. } | Fact::Refused { .. } => ("APERTURA", Money::ZERO),
+/// The kind of a command, in the wire's words, and how much it moves.
+fn kind_and_amount(command: &Command) -> (&'static str, Money) {
+    match command {
+        Command::Open { .. } => ("APERTURA", Money::ZERO),
+        Command::Deposit { amount, .. } => (kind_name(PostingKind::Deposit), amount.money()),
+        Command::Withdraw { amount, .. } => (kind_name(PostingKind::Withdrawal), amount.money()),
+        Command::Transfer { amount, .. } => ("TRANSFERENCIA", amount.money()),
     }
 }
 

@@ -12,7 +12,11 @@ use std::net::{IpAddr, Ipv6Addr};
 /// address in `Host` is fine, since rebinding needs a name.
 #[must_use]
 pub fn is_allowed(allowed: &[String], host: &str, origin: Option<&str>) -> bool {
-    let host_allowed = is_local(host) || allowed.iter().any(|o| origin_host(o) == Some(host));
+    let host_allowed = is_local(host)
+        || allowed
+            .iter()
+            .filter_map(|origin| origin_host(origin))
+            .any(|known| known.eq_ignore_ascii_case(host));
     let origin_allowed = origin.is_none_or(|origin| {
         let same = origin_host(origin).is_some_and(|from| from.eq_ignore_ascii_case(host));
         same || allowed

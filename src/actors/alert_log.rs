@@ -60,7 +60,7 @@ impl StreamHandler<Head> for AlertLog {
                 }
             }
         }
-        self.position = head.seq;
+        self.position = self.position.max(head.seq);
     }
 
     fn finished(&mut self, _: &mut Self::Context) {}

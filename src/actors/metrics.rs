@@ -7,6 +7,7 @@ use actix::prelude::*;
 use prometheus::{Encoder, Gauge, IntGauge, Registry, TextEncoder};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 /// Messages that wait for this actor: scrapes are rare.
 const MAILBOX: usize = 16;
@@ -139,7 +140,6 @@ impl Handler<Scrape> for MetricsActor {
                 Some(position) => feed.read_after(position, 1).await.ok(),
                 None => None,
             };
-            let oldest = oldest.and_then(|notices| notices.first().map(|n| n.entry.at));
             (sessions, oldest)
         };
         Box::pin(
@@ -164,10 +164,15 @@ impl Handler<Scrape> for MetricsActor {
                     if let Some(position) = outbox {
                         gauges.outbox_backlog.set((head.seq - position).max(0));
                     }
-                    let age =
-                        oldest.map_or(0, |at| actor.parts.clock.now().saturating_sub(at).max(0));
-                    let age = std::time::Duration::from_micros(u64::try_from(age).unwrap_or(0));
-                    gauges.outbox_lag.set(age.as_secs_f64());
+                    // Where the journal cannot be read, the last known lag stands.
+                    if let Some(notices) = oldest {
+                        let now = actor.parts.clock.now();
+                        let age = notices
+                            .first()
+                            .map_or(0, |n| now.saturating_sub(n.entry.at).max(0));
+                        let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
+                        gauges.outbox_lag.set(age.as_secs_f64());
+                    }
                     actor.render()
                 }),
         )

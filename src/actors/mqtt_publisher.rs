@@ -10,7 +10,7 @@ mod retained;
 use self::retained::{MarkerState, Repair};
 use crate::clock::Clock;
 use crate::instruments::Instruments;
-use crate::mqtt::connection::{self, BrokerAddress, CHANNEL, Link, Outbound};
+use crate::mqtt::connection::{self, BrokerAddress, CHANNEL, DownCause, Link, Outbound};
 use crate::mqtt::delivery::{Delivery, MessageId, Poison};
 use crate::storage::{Feed, Head, Notice, OutboxUpdate, Quarantined, Writer};
 use crate::wire::events::{Event, Presence, Qos};
@@ -42,6 +42,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 
 /// Time until the next try where a person has to mend rights.
 const UNAUTHORIZED_PAUSE: Duration = Duration::from_secs(15);
+
+/// How long the database is left alone after it has failed.
+const DATABASE_REST: Duration = Duration::from_secs(1);
 
 /// How long a connection may have messages out and hear no acknowledgement before it is given up:
 /// the watchdog for whatever we have not thought of.
@@ -132,6 +135,10 @@ pub struct MqttPublisher {
     settling: VecDeque<(Instant, i64)>,
     settled: i64,
     storing: bool,
+    /// After a failure of the database nothing is asked of it before this moment.
+    database_rests_until: Option<Instant>,
+    /// The latest statistics, for a broker that comes back.
+    statistics: Option<Arc<Event>>,
     loading: bool,
     quarantined: Vec<Quarantined>,
     connected: Option<Connected>,
@@ -164,6 +171,8 @@ impl MqttPublisher {
             settling: VecDeque::new(),
             settled: position,
             storing: false,
+            database_rests_until: None,
+            statistics: None,
             loading: false,
             quarantined: Vec::new(),
             connected: None,
@@ -250,6 +259,10 @@ impl MqttPublisher {
             return false;
         }
         connected.next_token += 1;
+        if connected.errands.is_empty() {
+            // The broker was owed nothing until now, so it was not late.
+            connected.last_answer = Instant::now();
+        }
         connected.errands.insert(token, errand);
         true
     }
@@ -334,6 +347,9 @@ impl MqttPublisher {
         );
         let event = Arc::new(self.presence("en_linea").event());
         self.send(Errand::Presence, event);
+        if let Some(statistics) = self.statistics.clone() {
+            self.send(Errand::Statistics, statistics);
+        }
         self.pump(ctx);
     }
 
@@ -391,8 +407,8 @@ impl MqttPublisher {
             .and_then(|c| c.errands.remove(&token));
         if unauthorized {
             log::error!(
-                "the broker does not let us publish: grant the user the topics banco/# and \
-                 atalaya/#; nothing is lost, next try in {UNAUTHORIZED_PAUSE:?}"
+                "the broker does not let us publish ({reason}): grant the user the topics banco/# \
+                 and atalaya/#; nothing is lost, next try in {UNAUTHORIZED_PAUSE:?}"
             );
             return self.reconnect_after(UNAUTHORIZED_PAUSE, ctx);
         }
@@ -411,25 +427,36 @@ impl MqttPublisher {
         self.reconnect_after(pause, ctx);
     }
 
-    fn down(&mut self, unauthorized: bool, reason: &str, ctx: &mut Context<Self>) {
+    fn down(&mut self, cause: DownCause, reason: &str, ctx: &mut Context<Self>) {
         let was_up = self
             .connected
             .as_ref()
             .is_some_and(|connected| connected.is_up);
-        if unauthorized {
-            log::error!(
-                "the broker does not let us in: {reason}; check MQTT_USERNAME and MQTT_PASSWORD; \
-                 nothing is lost, next try in {UNAUTHORIZED_PAUSE:?}"
-            );
-            return self.reconnect_after(UNAUTHORIZED_PAUSE, ctx);
-        }
-        let pause = self.back_off();
-        if was_up {
-            log::warn!("the connection to the broker is lost: {reason}; next try in {pause:?}");
+        let pause = match cause {
+            DownCause::Unauthorized => {
+                log::error!(
+                    "the broker does not let us in: {reason}; check MQTT_USERNAME and \
+                     MQTT_PASSWORD; nothing is lost, next try in {UNAUTHORIZED_PAUSE:?}"
+                );
+                UNAUTHORIZED_PAUSE
+            }
+            DownCause::TakenOver => {
+                log::error!(
+                    "another client has taken our client id: give each installation on this \
+                     broker a NODO of its own; nothing is lost, next try in {UNAUTHORIZED_PAUSE:?}"
+                );
+                UNAUTHORIZED_PAUSE
+            }
+            DownCause::Network | DownCause::Broker => {
+                let pause = self.back_off();
+                log::warn!("no connection to the broker: {reason}; next try in {pause:?}");
+                pause
+            }
+        };
+        // Only an end without a reason can be a message's doing.
+        if was_up && cause == DownCause::Network {
             let poison = self.delivery.fail(None, reason);
             self.quarantine(poison);
-        } else {
-            log::warn!("no connection to the broker: {reason}; next try in {pause:?}");
         }
         self.reconnect_after(pause, ctx);
     }
@@ -499,7 +526,7 @@ impl MqttPublisher {
     fn store(&mut self, ctx: &mut Context<Self>) {
         fail::fail_point!("publisher::before_store", |_| ());
         let position = self.settle();
-        if self.storing || position == self.stored {
+        if self.storing || self.database_rests() || position == self.stored {
             return;
         }
         // What was given up behind the position waits for the commit that passes it.
@@ -521,14 +548,26 @@ impl MqttPublisher {
         self.storing = true;
         ctx.spawn(ticket.into_actor(self).map(move |stored, publisher, _| {
             publisher.storing = false;
-            match stored {
-                Ok(Ok(())) => publisher.stored = position,
-                _ => publisher
+            if let Ok(Ok(())) = stored {
+                publisher.stored = position
+            } else {
+                publisher.rest_database();
+                publisher
                     .quarantined
                     .splice(0..0, quarantined)
-                    .for_each(drop),
+                    .for_each(drop);
             }
         }));
+    }
+
+    /// The database has failed: a second's rest, so that neither it nor the log is flooded.
+    fn rest_database(&mut self) {
+        self.database_rests_until = Some(Instant::now() + DATABASE_REST);
+    }
+
+    fn database_rests(&self) -> bool {
+        self.database_rests_until
+            .is_some_and(|until| Instant::now() < until)
     }
 
     /// Ends when all is published, marked and stored and goodbye is said, or when time is up.
@@ -609,10 +648,7 @@ impl StreamHandler<Said> for MqttPublisher {
                 self.refused(token, unauthorized, &reason, ctx);
             }
             Link::Marker(marker) => self.marker(marker),
-            Link::Down {
-                unauthorized,
-                reason,
-            } => self.down(unauthorized, &reason, ctx),
+            Link::Down { cause, reason } => self.down(cause, &reason, ctx),
         }
     }
 
@@ -629,6 +665,7 @@ impl Handler<Publish> for MqttPublisher {
             Qos::AtMostOnce,
             "what must arrive is in the journal"
         );
+        self.statistics = Some(Arc::clone(&event));
         self.send(Errand::Statistics, event);
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::domain::{Fact, Position};
 use crate::instruments::Instruments;
-use crate::storage::{self, Feed, Head, Notice, queries};
+use crate::storage::{Feed, Head, Notice, queries};
 use crate::wire::events::{self, Event};
 use crate::wire::{frames, topics};
 use actix::prelude::*;
@@ -23,8 +23,11 @@ use std::time::{Duration, Instant};
 /// How long a session may take no frame while frames wait for it.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long an evicted session has to hear why, and to leave by itself.
+/// How long an evicted session has to hear why.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long it then has to answer what is under way and to leave by itself.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// How long a session that no longer shows life is left alone; its own heartbeat comes first.
 const LIFELESS: Duration = Duration::from_secs(60);
@@ -99,7 +102,12 @@ pub struct Connect {
 /// A session has ended.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Disconnect(pub SessionId);
+pub struct Disconnect {
+    /// Which session.
+    pub id: SessionId,
+    /// How it ended.
+    pub reason: &'static str,
+}
 
 /// A session wants events.
 #[derive(Debug, Message)]
@@ -308,8 +316,8 @@ impl SessionHub {
     fn distribute(&mut self, notices: &[Arc<Notice>], ctx: &mut Context<Self>) {
         for notice in notices {
             let position = notice.entry.position;
-            for event in notice.events() {
-                self.push(event, position, ctx);
+            for (event, cursor) in with_cursors(notice) {
+                self.push(event, position, cursor, ctx);
             }
             self.position = position.seq;
         }
@@ -319,7 +327,13 @@ impl SessionHub {
     }
 
     /// Pushes one event to the live sessions that want it.
-    fn push(&mut self, event: &Event, position: Position, ctx: &mut Context<Self>) {
+    fn push(
+        &mut self,
+        event: &Event,
+        position: Position,
+        cursor: Position,
+        ctx: &mut Context<Self>,
+    ) {
         let mut frame = None;
         let mut full = Vec::new();
         for id in self.candidates(&event.topic) {
@@ -329,7 +343,7 @@ impl SessionHub {
             if !session.live || !session.filters.want(&event.topic, position.seq) {
                 continue;
             }
-            let frame = frame.get_or_insert_with(|| frames::event(event, Some(position), false));
+            let frame = frame.get_or_insert_with(|| frames::event(event, Some(cursor), false));
             if session
                 .frames
                 .try_send(Deliver::Frame(frame.clone()))
@@ -479,7 +493,7 @@ impl Eviction {
 /// Ends a session: with a reason if it still listens, by its socket if not.
 async fn end(session: Session, reason: &'static str) {
     let _ = tokio::time::timeout(FAREWELL, session.frames.send(Deliver::Close(reason))).await;
-    tokio::time::sleep(FAREWELL).await;
+    tokio::time::sleep(LEAVING).await;
     session.kill.pull();
 }
 
@@ -506,9 +520,9 @@ async fn replay(
     let mut reached = from;
     for notice in notices {
         let position = notice.entry.position;
-        for event in notice.events() {
+        for (event, cursor) in with_cursors(&notice) {
             if filters.want(&event.topic, position.seq) {
-                hand_over(&frames, frames::event(event, Some(position), false)).await?;
+                hand_over(&frames, frames::event(event, Some(cursor), false)).await?;
             }
         }
         reached = position.seq;
@@ -516,20 +530,36 @@ async fn replay(
     Ok(reached)
 }
 
+/// The events of an entry, each with the cursor from which to go on after it. Only the last has
+/// passed the entry: whoever is cut off in between gets the entry's events again rather than lose
+/// the rest, and tells repeats by `tx_id`.
+fn with_cursors(notice: &Notice) -> impl Iterator<Item = (&Arc<Event>, Position)> {
+    let Position { lane, seq } = notice.entry.position;
+    let last = notice.events().len().saturating_sub(1);
+    notice
+        .events()
+        .iter()
+        .enumerate()
+        .map(move |(index, event)| {
+            let passed = if index == last { seq } else { seq - 1 };
+            (event, Position { lane, seq: passed })
+        })
+}
+
 /// The frame of what a broker would have retained on `topic` at the position `at`.
 async fn retained_balance(feed: &Feed, topic: &str, at: i64) -> Result<Option<Bytes>, Eviction> {
     let Some(account) = topics::account_of(topic) else {
         return Ok(None);
     };
-    let entry = storage::read(
-        feed.readers(),
-        move |connection| match queries::find_account(connection, &account)? {
-            Some(found) => queries::posting_until(connection, found.last_seq, at),
-            None => Ok(None),
-        },
-    )
-    .await
-    .map_err(|_| Eviction::Journal)?;
+    let entry = feed
+        .read(
+            move |connection| match queries::find_account(connection, &account)? {
+                Some(found) => queries::posting_until(connection, found.last_seq, at),
+                None => Ok(None),
+            },
+        )
+        .await
+        .map_err(|_| Eviction::Journal)?;
     Ok(entry.and_then(|entry| match &entry.fact {
         Fact::Posted(movement) => {
             let event = events::balance_event(&entry, movement);
@@ -578,11 +608,11 @@ impl Handler<Connect> for SessionHub {
 impl Handler<Disconnect> for SessionHub {
     type Result = ();
 
-    fn handle(&mut self, Disconnect(id): Disconnect, _: &mut Self::Context) {
+    fn handle(&mut self, Disconnect { id, reason }: Disconnect, _: &mut Self::Context) {
         if self.forget(id).is_some() {
             self.instruments
                 .sessions_ended
-                .with_label_values(&["closed"])
+                .with_label_values(&[reason])
                 .inc();
         }
     }

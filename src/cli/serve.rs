@@ -31,6 +31,15 @@ pub(super) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn std::error::Error
                 _ = terminate.recv() => log::info!("SIGTERM"),
                 _ = interrupt.recv() => log::info!("SIGINT"),
             }
+            // Whoever asks twice does not want to wait for the rest.
+            actix::spawn(async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                log::warn!("a second signal: ending at once; what was answered is on disk");
+                std::process::exit(130);
+            });
         };
         application.run_until(stop).await?;
         Ok(ExitCode::SUCCESS)

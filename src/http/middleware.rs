@@ -2,14 +2,17 @@
 
 use super::RouteTemplate;
 use super::answer::ApiError;
+use super::connections::Connection;
 use crate::instruments::Instruments;
 use crate::origin;
 use crate::wire::{Problem, ProblemKind};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{HOST, ORIGIN};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Turns away requests that a foreign page has made.
@@ -43,12 +46,19 @@ pub(super) async fn measure(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
+    let connection = request.request().conn_data::<Arc<Connection>>().cloned();
+    let _under_way = connection.as_ref().map(Connection::request);
     let instruments = request.app_data::<web::Data<Instruments>>().cloned();
     let result = next.call(request).await;
     let response = match result {
         Ok(response) => response.map_into_boxed_body(),
         Err(error) => return Err(error),
     };
+    if let Some(connection) = connection
+        && response.status() == StatusCode::SWITCHING_PROTOCOLS
+    {
+        connection.becomes_session();
+    }
     if let Some(instruments) = instruments {
         record(&instruments, &response, started);
     }

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod answer;
+mod connections;
 mod extract;
 mod middleware;
 mod openapi;
@@ -24,6 +25,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, Route, web};
 use answer::{method_not_allowed, not_found};
+use connections::Connections;
 use std::any::Any;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -87,7 +89,7 @@ fn handler(path: &str, method: &str) -> Route {
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long an idle connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// How long requests under way have when the server stops, in seconds.
 const STOP_SECONDS: u64 = 5;
@@ -118,6 +120,8 @@ pub struct HttpParts {
 pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server> {
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let connections = parts.max_connections.div_ceil(workers);
+    let accepted = Connections::default();
+    actix::spawn(accepted.clone().sweep(KEEP_ALIVE + HEAD_DEADLINE));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(parts.desk.clone()))
@@ -140,19 +144,21 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
     .keep_alive(KEEP_ALIVE)
     .shutdown_timeout(STOP_SECONDS)
     .disable_signals()
-    .on_connect(prepare)
+    .on_connect(move |io, extensions| prepare(io, extensions, &accepted))
     .listen(listener)?;
     Ok(server.run())
 }
 
 /// Readies a connection: small frames leave at once, and a session can be ended from outside.
-fn prepare(io: &dyn Any, extensions: &mut actix_web::dev::Extensions) {
+fn prepare(io: &dyn Any, extensions: &mut actix_web::dev::Extensions, accepted: &Connections) {
     if let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>() {
         let socket = socket2::SockRef::from(stream);
         // A connection that is gone already shows it when it is read.
         let _ = socket.set_tcp_nodelay(true);
         if let Ok(socket) = socket.try_clone() {
-            extensions.insert(Arc::new(socket));
+            let socket = Arc::new(socket);
+            extensions.insert(accepted.add(Arc::clone(&socket)));
+            extensions.insert(socket);
         }
     }
 }

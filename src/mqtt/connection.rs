@@ -14,7 +14,9 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, Filter, LastWill, Packet, PubAckReason, PubCompReason, PubRecReason,
     SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, ConnectionError, Event as Packets, EventLoop, MqttOptions};
+use rumqttc::v5::{
+    AsyncClient, ConnectionError, Event as Packets, EventLoop, MqttOptions, StateError,
+};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +75,7 @@ pub enum Link {
     Refused {
         /// Which.
         token: u64,
-        /// Whether it was a matter of rights, which a person has to mend.
+        /// Whether it was a matter of rights or quotas, which a person has to mend.
         unauthorized: bool,
         /// What it said.
         reason: String,
@@ -82,11 +84,24 @@ pub enum Link {
     Marker(Option<RetainedMarker>),
     /// The connection is over. Nothing comes after this.
     Down {
-        /// Whether the broker does not let us in, which a person has to mend.
-        unauthorized: bool,
-        /// Why.
+        /// What kind of end it is.
+        cause: DownCause,
+        /// Why, in words.
         reason: String,
     },
+}
+
+/// What kind of end a connection has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DownCause {
+    /// The broker does not let us in, which a person has to mend.
+    Unauthorized,
+    /// Another client has our client id, which a person has to mend.
+    TakenOver,
+    /// The broker has said why, and no message of ours is the reason.
+    Broker,
+    /// It broke, for whatever reason.
+    Network,
 }
 
 /// Opens a connection and runs it until it ends or `outbound` is closed, which ends it politely.
@@ -264,7 +279,10 @@ impl Connection {
                     }
                     reason => Link::Refused {
                         token,
-                        unauthorized: reason == PubAckReason::NotAuthorized,
+                        unauthorized: matches!(
+                            reason,
+                            PubAckReason::NotAuthorized | PubAckReason::QuotaExceeded
+                        ),
                         reason: format!("{reason:?}"),
                     },
                 })
@@ -277,7 +295,10 @@ impl Connection {
                 }
                 reason => Some(Link::Refused {
                     token: self.flight.exactly_once.remove(&rec.pkid)?,
-                    unauthorized: reason == PubRecReason::NotAuthorized,
+                    unauthorized: matches!(
+                        reason,
+                        PubRecReason::NotAuthorized | PubRecReason::QuotaExceeded
+                    ),
                     reason: format!("{reason:?}"),
                 }),
             },
@@ -313,34 +334,43 @@ impl Connection {
     }
 
     async fn finish(self, end: End) {
-        let (unauthorized, reason) = match &end {
+        let (cause, reason) = match &end {
             End::Released => return,
             End::Stuck => (
-                false,
+                DownCause::Broker,
                 "the client does not take messages any more".to_owned(),
             ),
-            End::Broken(error) => (is_unauthorized(error), error.to_string()),
+            End::Broken(error) => (cause_of(error), error.to_string()),
         };
-        let _ = self
-            .links
-            .send(Link::Down {
-                unauthorized,
-                reason,
-            })
-            .await;
+        // Whoever does not listen any more has a connection of its own.
+        let _ = self.links.send(Link::Down { cause, reason }).await;
     }
 }
 
-fn is_unauthorized(error: &ConnectionError) -> bool {
+fn cause_of(error: &ConnectionError) -> DownCause {
     use rumqttc::v5::mqttbytes::v5::ConnectReturnCode::{
         BadUserNamePassword, Banned, ClientIdentifierNotValid, NotAuthorized,
     };
-    matches!(
-        error,
+    use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode as Said;
+    match error {
         ConnectionError::ConnectionRefused(
-            BadUserNamePassword | NotAuthorized | Banned | ClientIdentifierNotValid
-        )
-    )
+            BadUserNamePassword | NotAuthorized | Banned | ClientIdentifierNotValid,
+        ) => DownCause::Unauthorized,
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
+            match reason_code {
+                Said::SessionTakenOver => DownCause::TakenOver,
+                Said::NotAuthorized => DownCause::Unauthorized,
+                Said::ServerBusy
+                | Said::ServerShuttingDown
+                | Said::KeepAliveTimeout
+                | Said::QuotaExceeded
+                | Said::MessageRateTooHigh
+                | Said::AdministrativeAction => DownCause::Broker,
+                _ => DownCause::Network,
+            }
+        }
+        _ => DownCause::Network,
+    }
 }
 
 /// Which packet id belongs to which message. Ids are reused, so each state has a map of its own.

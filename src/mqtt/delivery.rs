@@ -59,6 +59,10 @@ pub struct Delivery {
     in_flight: usize,
     failures: u32,
     alone: bool,
+    /// The message that failed last, alone.
+    suspect: Option<MessageId>,
+    /// Messages behind the cursor that were given up.
+    given_up: Vec<MessageId>,
 }
 
 impl Delivery {
@@ -73,6 +77,8 @@ impl Delivery {
             in_flight: 0,
             failures: 0,
             alone: false,
+            suspect: None,
+            given_up: Vec::new(),
         }
     }
 
@@ -162,12 +168,11 @@ impl Delivery {
         let before = self.acknowledged_to;
         self.settle();
         let moved = self.acknowledged_to > before;
-        // Together, only the cursor counts as progress: messages behind a bad one get through too.
-        if moved || self.alone {
-            self.failures = 0;
-        }
+        // Only the cursor counts as progress: messages around a bad one get through too.
         if moved {
+            self.failures = 0;
             self.alone = false;
+            self.suspect = None;
         }
         moved
     }
@@ -189,13 +194,19 @@ impl Delivery {
             }
             return None;
         }
+        if culprit != self.suspect {
+            self.suspect = culprit;
+            self.failures = 1;
+        }
         if self.failures < TRIES_ALONE {
             return None;
         }
         let id = culprit?;
+        self.suspect = None;
         let event = self.event(id)?;
         self.failures = 0;
         self.alone = false;
+        self.given_up.push(id);
         self.mark(id);
         self.settle();
         Some(Poison {
@@ -205,12 +216,19 @@ impl Delivery {
         })
     }
 
-    /// A connection ended for a reason that says nothing about the messages.
+    /// A connection ended for a reason that says nothing about the messages. All that stands behind
+    /// the cursor goes out again, even what was acknowledged: a broker that went down may have
+    /// lost what it had acknowledged last, and its retained balances are repaired only up to the
+    /// cursor.
     pub fn rewind(&mut self) {
         self.in_flight = 0;
         self.next = 0;
         for outgoing in &mut self.pending {
             outgoing.sent = 0;
+            let seq = outgoing.seq;
+            for (index, done) in outgoing.acknowledged.iter_mut().enumerate() {
+                *done = self.given_up.contains(&MessageId { seq, index });
+            }
         }
     }
 
@@ -257,6 +275,8 @@ impl Delivery {
             self.pending.pop_front();
             self.next = self.next.saturating_sub(1);
         }
+        let cursor = self.acknowledged_to;
+        self.given_up.retain(|id| id.seq > cursor);
     }
 }
 
@@ -311,12 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_acknowledged_goes_out_again() {
+    fn all_behind_the_cursor_goes_out_again() {
         let mut delivery = delivery(&[2, 1]);
         send_all(&mut delivery);
         delivery.acknowledge(id(1, 1));
+        delivery.acknowledge(id(2, 0));
         assert_eq!(delivery.fail(None, "gone"), None);
-        assert_eq!(send_all(&mut delivery), [id(1, 0), id(2, 0)]);
+        // Also what the broker had acknowledged behind the cursor: it may have lost it since.
+        assert_eq!(send_all(&mut delivery), [id(1, 0), id(1, 1), id(2, 0)]);
     }
 
     #[test]
@@ -358,6 +380,26 @@ mod tests {
             poison = delivery.fail(None, "gone");
         }
         assert_eq!(poison.map(|poison| poison.id), Some(id(1, 0)));
+    }
+
+    #[test]
+    fn the_second_message_of_an_entry_can_be_the_bad_one() {
+        let mut delivery = delivery(&[2]);
+        for _ in 0..TRIES_TOGETHER {
+            send_all(&mut delivery);
+            delivery.fail(None, "gone");
+        }
+        let mut poison = None;
+        for _ in 0..TRIES_ALONE {
+            assert_eq!(poison, None);
+            assert_eq!(send_all(&mut delivery), [id(1, 0)]);
+            delivery.acknowledge(id(1, 0));
+            assert_eq!(send_all(&mut delivery), [id(1, 1)]);
+            poison = delivery.fail(Some(id(1, 1)), "refused");
+        }
+        assert_eq!(poison.map(|poison| poison.id), Some(id(1, 1)));
+        assert_eq!(send_all(&mut delivery), [id(1, 0)]);
+        assert!(delivery.acknowledge(id(1, 0)));
     }
 
     #[test]

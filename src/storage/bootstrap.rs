@@ -135,10 +135,19 @@ fn company_row(connection: &mut Connection, slug: &Slug, now: i64) -> Result<i64
     if let Some(row) = find(connection)? {
         return Ok(row);
     }
-    let highest: Option<i64> = companies::table
-        .select(diesel::dsl::max(companies::id))
-        .first(connection)?;
-    let row = highest.unwrap_or(0) + 1;
+    let other: Option<String> = companies::table
+        .select(companies::slug)
+        .first(connection)
+        .optional()?;
+    if let Some(found) = other {
+        // Accounts are found by their cédula alone as long as there is one company.
+        return Err(StorageError::Fixed {
+            setting: "EMPRESA",
+            wanted: slug.to_string(),
+            found,
+        });
+    }
+    let row = 1;
     diesel::insert_into(companies::table)
         .values((
             companies::id.eq(row),

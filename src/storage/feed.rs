@@ -4,15 +4,18 @@
 //! number of commits are one wake-up and a slow follower costs no memory: the recent entries stand
 //! in a bounded ring shared by all, older ones are read from the journal.
 
-use super::{ReadPool, StorageError, queries};
+use super::{Connection, ReadPool, StorageError, queries};
 use crate::domain::{Entry, Money};
 use crate::wire::events::{self, Event};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Entries in the ring: some seconds of full load, about 4 MiB.
 const RING: usize = 8_192;
+
+/// Reads of followers at once: half of the pool.
+const READS: usize = 2;
 
 /// How far the journal goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,6 +66,7 @@ struct Shared {
     ring: Mutex<VecDeque<Arc<Notice>>>,
     head: watch::Sender<Head>,
     readers: ReadPool,
+    reads: Semaphore,
     threshold: Money,
 }
 
@@ -74,6 +78,7 @@ impl Feed {
             ring: Mutex::new(VecDeque::with_capacity(RING)),
             head: watch::Sender::new(head),
             readers,
+            reads: Semaphore::new(READS),
             threshold: low_balance_threshold,
         };
         Self {
@@ -126,10 +131,23 @@ impl Feed {
         self.shared.head.subscribe()
     }
 
-    /// The readers' pool, for followers that need more than the journal.
-    #[must_use]
-    pub fn readers(&self) -> &ReadPool {
-        &self.shared.readers
+    /// Reads for a follower that needs more than what is recent. Followers take turns, so that
+    /// however many sessions catch up, whoever asks for a balance finds a connection.
+    ///
+    /// # Errors
+    /// Whatever `work` or the pool answers.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, StorageError> + Send + 'static,
+    {
+        let _turn = self
+            .shared
+            .reads
+            .acquire()
+            .await
+            .map_err(|_| StorageError::Cancelled)?;
+        super::read(&self.shared.readers, work).await
     }
 
     /// At most `limit` entries after `seq`, in order, from the ring or else from the journal.
@@ -145,10 +163,9 @@ impl Feed {
             return Ok(recent);
         }
         let threshold = self.shared.threshold;
-        let entries = super::read(&self.shared.readers, move |c| {
-            queries::entries_after(c, seq, limit)
-        })
-        .await?;
+        let entries = self
+            .read(move |c| queries::entries_after(c, seq, limit))
+            .await?;
         Ok(entries
             .into_iter()
             .map(|e| Arc::new(Notice::new(Arc::new(e), threshold)))

@@ -168,7 +168,9 @@ impl Writer {
     /// Commits what waits and ends the thread; what comes later is refused.
     pub async fn close(&self) {
         if self.queue.send(Operation::Close).await.is_ok() {
-            self.queue.closed().await;
+            // The thread holds the sender of failures until it ends.
+            let mut ended = self.failed.clone();
+            while ended.changed().await.is_ok() {}
         }
     }
 
@@ -192,6 +194,15 @@ struct Session {
 
 impl Session {
     fn open(parts: &WriterParts) -> Result<Self, StorageError> {
+        let path = parts.location.path();
+        if !path.exists() {
+            // To open it would make an empty one, and hide that the disk is gone.
+            let reason = "the file is not there any more".to_owned();
+            return Err(StorageError::Open {
+                path: path.to_owned(),
+                reason,
+            });
+        }
         let mut connection = reopen_writer(&parts.location)?;
         let lane = Lane::load(&mut connection, parts.company)?;
         parts.feed.restart(lane.head());
@@ -319,8 +330,8 @@ impl Group {
 
     /// Tells everybody; whoever stopped waiting can learn the outcome under the same key.
     fn succeed(self, instruments: &Instruments) {
-        for (reply, result) in self.decided {
-            instruments.decided(&result);
+        for (order, (reply, result)) in self.orders.iter().zip(self.decided) {
+            instruments.decided(&order.command, &result);
             let _ = reply.send(result);
         }
         for reply in self.moved {
@@ -329,9 +340,9 @@ impl Group {
     }
 
     fn fail(self, instruments: &Instruments) {
-        for (reply, _) in self.decided {
+        for (order, (reply, _)) in self.orders.iter().zip(self.decided) {
             let failed = Err(WriteError::Unavailable);
-            instruments.decided(&failed);
+            instruments.decided(&order.command, &failed);
             let _ = reply.send(failed);
         }
         for reply in self.moved {

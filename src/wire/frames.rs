@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// A request, `id` echoed in its answer. Which of the optional fields an action takes is checked
-/// by [`Request::expect`], so that a field that does not belong is refused and not ignored.
+/// by the session, so that a field that does not belong is refused and not ignored.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {

@@ -106,7 +106,7 @@ impl MqttPublisher {
                 .values()
                 .any(|errand| *errand == Errand::Repair)
         });
-        if self.repairing || !quiet || !self.has_room() {
+        if self.repairing || !quiet || !self.has_room() || self.database_rests() {
             return;
         }
         match &mut self.repair {
@@ -152,7 +152,10 @@ impl MqttPublisher {
                         publisher.repair = Some(Repair::These(rows));
                     }
                 }
-                (Err(error), _) => log::warn!("retained balances wait: {error}"),
+                (Err(error), _) => {
+                    log::warn!("retained balances wait, the journal is unreadable: {error}");
+                    publisher.rest_database();
+                }
                 // The connection went away meanwhile, and the repair with it.
                 (Ok(_), _) => {}
             }
@@ -165,8 +168,8 @@ impl MqttPublisher {
         self.repairing = true;
         let until = self.delivery.sent_to();
         let generation = self.connections;
-        let readers = self.parts.feed.readers().clone();
-        let look = async move { storage::read(&readers, move |c| look_up(c, &next, until)).await };
+        let feed = self.parts.feed.clone();
+        let look = async move { feed.read(move |c| look_up(c, &next, until)).await };
         ctx.spawn(look.into_actor(self).map(move |found, publisher, ctx| {
             if publisher.connections != generation {
                 // The next connection repairs for itself.
@@ -178,6 +181,7 @@ impl MqttPublisher {
                 Err(error) => {
                     log::warn!("retained balances wait, the database is unreadable: {error}");
                     publisher.repair = Some(Repair::AllAfter(0));
+                    publisher.rest_database();
                 }
             }
             publisher.pump(ctx);
@@ -266,8 +270,12 @@ fn look_up(
         Next::After(_) => accounts.last().map(|(row, _)| *row),
     };
     let mut entries = Vec::with_capacity(accounts.len());
-    for (_, last_seq) in accounts {
-        entries.extend(queries::posting_until(connection, last_seq, until)?);
+    // An account that has changed since is published anyway, behind this, on the same connection.
+    for (_, last_seq) in accounts
+        .into_iter()
+        .filter(|(_, last_seq)| *last_seq <= until)
+    {
+        entries.extend(queries::entry_at(connection, last_seq)?);
     }
     Ok((entries, last))
 }

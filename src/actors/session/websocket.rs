@@ -23,6 +23,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The largest frame a client may send, and the largest message it may send in pieces.
 pub const FRAME_LIMIT: usize = 16 * 1024;
@@ -49,18 +50,22 @@ pub struct Lobby {
     pub hub: Addr<SessionHub>,
     /// What is counted.
     pub instruments: Instruments,
+    /// Room for sessions: fewer than connections, so that requests find room beside them.
+    pub places: Arc<Semaphore>,
 }
 
 /// Upgrades a connection to a session.
 ///
 /// # Errors
-/// Where the request is no WebSocket handshake.
+/// Where the house is full of sessions, or the request is no WebSocket handshake.
 pub fn upgrade(
     lobby: Lobby,
     request: &HttpRequest,
     body: web::Payload,
     language: Language,
-) -> Result<HttpResponse, actix_web::Error> {
+) -> Result<HttpResponse, Problem> {
+    let place = Arc::clone(&lobby.places).try_acquire_owned();
+    let place = place.map_err(|_| Problem::of(ProblemKind::Overloaded))?;
     let socket = request.conn_data::<Arc<socket2::Socket>>().cloned();
     let session = WsSession {
         id: super::next_id(),
@@ -76,10 +81,16 @@ pub fn upgrade(
         under_way: 0,
         filters: HashSet::new(),
         pieces: BytesMut::new(),
+        leaving: None,
+        ended: "closed",
+        _place: place,
     };
     ws::WsResponseBuilder::new(session, request, body)
         .frame_size(FRAME_LIMIT)
         .start()
+        .map_err(|error| {
+            Problem::of(ProblemKind::MalformedFrame).because(Reason::technical(error.to_string()))
+        })
 }
 
 /// One WebSocket connection.
@@ -97,6 +108,11 @@ pub struct WsSession {
     under_way: usize,
     filters: HashSet<String>,
     pieces: BytesMut,
+    /// Why it is about to end, once the requests under way are answered.
+    leaving: Option<&'static str>,
+    /// How it has ended, for the count.
+    ended: &'static str,
+    _place: OwnedSemaphorePermit,
 }
 
 impl WsSession {
@@ -124,6 +140,7 @@ impl WsSession {
         let name = action.map_or("unknown", Action::name);
         let checked = match action {
             None => Err(ProblemKind::UnknownAction.into()),
+            Some(_) if self.leaving.is_some() => Err(ProblemKind::ShuttingDown.into()),
             Some(_) if self.under_way >= REQUESTS => Err(ProblemKind::Overloaded.into()),
             Some(action) => action.check(&request).map(|()| action),
         };
@@ -156,8 +173,17 @@ impl WsSession {
                 .map(move |(id, answer), session, ctx| {
                     session.under_way -= 1;
                     session.answer(id.as_deref(), action.name(), answer, ctx);
+                    session.leave_when_answered(ctx);
                 }),
         );
+    }
+
+    /// Ends a session that was told to leave, once nobody waits for an answer any more. The hub
+    /// ends it by its socket where that takes too long.
+    fn leave_when_answered(&mut self, ctx: &mut ws::WebsocketContext<Self>) {
+        if let Some(reason) = self.leaving.filter(|_| self.under_way == 0) {
+            close(ctx, ws::CloseCode::Again, reason);
+        }
     }
 
     fn answer(
@@ -275,11 +301,7 @@ impl WsSession {
         // To be polled at all is a sign of life: a client that reads nothing freezes this actor.
         self.kill.touch();
         if self.heard.elapsed() > SILENCE {
-            self.lobby
-                .instruments
-                .sessions_ended
-                .with_label_values(&["silent"])
-                .inc();
+            self.ended = "silent";
             close(ctx, ws::CloseCode::Policy, "sin respuesta al ping");
             return;
         }
@@ -490,10 +512,10 @@ impl Actor for WsSession {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         let hub = self.lobby.hub.clone();
-        let id = self.id;
+        let (id, reason) = (self.id, self.ended);
         // Nobody waits for it: a task sees to it that the hub hears of it even when it is busy.
         actix::spawn(async move {
-            let _ = hub.send(Disconnect(id)).await;
+            let _ = hub.send(Disconnect { id, reason }).await;
         });
     }
 }
@@ -528,7 +550,10 @@ impl Handler<Deliver> for WsSession {
     fn handle(&mut self, message: Deliver, ctx: &mut Self::Context) {
         match message {
             Deliver::Frame(frame) => send(ctx, frame),
-            Deliver::Close(reason) => close(ctx, ws::CloseCode::Again, reason),
+            Deliver::Close(reason) => {
+                self.leaving = Some(reason);
+                self.leave_when_answered(ctx);
+            }
         }
     }
 }
