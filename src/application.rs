@@ -118,7 +118,7 @@ impl Application {
         });
         let (listener, http) = listener.map_err(|source| ApplicationError::Port {
             address: config.http,
-            setting: "HTTP_PORT",
+            setting: "HTTP_PORT or BIND_ADDRESS",
             source,
         })?;
         let registry = Registry::new();

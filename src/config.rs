@@ -236,7 +236,7 @@ pub struct LogArgs {
     #[arg(
         long,
         env = "RUST_LOG",
-        default_value = "info,actix_server=warn,mqtt5=warn,rumqttc=warn",
+        default_value = "info,actix_http=off,actix_server=warn,mqtt5=warn,rumqttc=warn",
         help_heading = "Logs"
     )]
     pub rust_log: String,
@@ -396,7 +396,11 @@ fn slug(text: &str) -> Result<Slug, String> {
 }
 
 fn money(text: &str) -> Result<Money, String> {
-    Money::parse(text).map_err(|e| e.to_string())
+    let money = Money::parse(text).map_err(|e| e.to_string())?;
+    if money < Money::ZERO {
+        return Err("expected zero or more".to_owned());
+    }
+    Ok(money)
 }
 
 fn currency(text: &str) -> Result<String, String> {
@@ -444,6 +448,10 @@ mod tests {
             (["--empresa", "a/b"], "EMPRESA"),
             (["--http-port", "70000"], "HTTP_PORT"),
             (["--low-balance-threshold", "1e2"], "LOW_BALANCE_THRESHOLD"),
+            (
+                ["--low-balance-threshold=-1", "--demo"],
+                "LOW_BALANCE_THRESHOLD",
+            ),
             (["--allowed-origins", "example.com"], "ALLOWED_ORIGINS"),
             (["--database-url", "postgres://x"], "DATABASE_URL"),
         ] {

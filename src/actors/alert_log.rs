@@ -55,8 +55,9 @@ impl StreamHandler<Head> for AlertLog {
                     continue;
                 };
                 if movement.posting.leaves_less_than(self.threshold) {
-                    let (account, balance) = (&movement.account.id, movement.posting.balance);
-                    log::warn!(target: ALERTS, "LOW_BALANCE {account:?} has {balance}");
+                    let (account, balance) =
+                        (movement.account.id.masked(), movement.posting.balance);
+                    log::warn!(target: ALERTS, "LOW_BALANCE account {account} has {balance}");
                 }
             }
         }

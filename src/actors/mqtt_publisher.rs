@@ -549,7 +549,7 @@ impl MqttPublisher {
         ctx.spawn(ticket.into_actor(self).map(move |stored, publisher, _| {
             publisher.storing = false;
             if let Ok(Ok(())) = stored {
-                publisher.stored = position
+                publisher.stored = position;
             } else {
                 publisher.rest_database();
                 publisher

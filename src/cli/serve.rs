@@ -68,6 +68,23 @@ fn end_on_panic() {
     }));
 }
 
+/// What `monitor` has to be told to find the broker; `None` where there is none.
+fn monitor_options(application: &Application) -> Option<String> {
+    let (host, port) = match (&application.config().mqtt, application.broker()) {
+        (_, Some((tcp, _))) => (tcp.ip().to_string(), tcp.port()),
+        (MqttConfig::External { host, port, .. }, _) => (host.clone(), *port),
+        _ => return None,
+    };
+    let mut options = String::new();
+    if host != "127.0.0.1" {
+        options.extend([" --host ", host.as_str()]);
+    }
+    if port != 1883 {
+        options.extend([" --port ", port.to_string().as_str()]);
+    }
+    Some(options)
+}
+
 #[allow(
     clippy::print_stdout,
     reason = "the banner is for the person who typed the command"
@@ -103,5 +120,11 @@ fn print_banner(application: &Application, logs: &str) {
         "{account}  curl -s http://{http}/api/v1/cuentas/1350509525/depositos \
          -H 'content-type: application/json' -H \"idempotency-key: $(date +%s%N)\" -d '{{\"monto\":150}}'"
     );
-    println!("  atalaya monitor   shows the events live; Ctrl-C here stops the service\n");
+    if let Some(options) = monitor_options(application) {
+        let this = std::env::args()
+            .next()
+            .unwrap_or_else(|| "atalaya".to_owned());
+        println!("  {this} monitor{options}   shows the events live");
+    }
+    println!("Ctrl-C here stops the service.\n");
 }

@@ -58,6 +58,12 @@ impl AccountId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The last three digits, for logs.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        format!("…{}", &self.0[self.0.len().saturating_sub(3)..])
+    }
 }
 
 impl fmt::Display for AccountId {
@@ -69,8 +75,7 @@ impl fmt::Display for AccountId {
 /// Personal data: logs see the last three digits.
 impl fmt::Debug for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tail = self.0.len().saturating_sub(3);
-        write!(f, "AccountId(…{})", &self.0[tail..])
+        write!(f, "AccountId({})", self.masked())
     }
 }
 

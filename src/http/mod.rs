@@ -133,6 +133,7 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
             .wrap(from_fn(middleware::guard))
             .wrap(from_fn(middleware::measure))
             .configure(routes)
+            .service(web::redirect("/api/docs", "/api/docs/"))
             .service(
                 SwaggerUi::new("/api/docs/{_:.*}").url("/api/openapi.json", openapi::document()),
             )

@@ -247,7 +247,7 @@ impl From<AccountIdError> for Reason {
 impl From<TextError> for Reason {
     fn from(error: TextError) -> Self {
         match error {
-            TextError::Empty => ("está vacío", "it is empty").into(),
+            TextError::Empty => ("no hay texto", "there is no text").into(),
             TextError::BadCharacter => (
                 "tiene un carácter no permitido",
                 "it has a character that is not allowed",
