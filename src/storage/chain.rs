@@ -1,7 +1,7 @@
 //! The audit chain: each row of the journal is bound to all before it.
 //!
 //! `hash = SHA-256(domain ‖ previous hash ‖ canonical bytes)`. The canonical bytes are the columns
-//! in the order of [`Canonical`], integers as eight big-endian bytes, byte strings after their
+//! in the order of `canonical_row` below, integers as eight big-endian bytes, byte strings after their
 //! length, and a presence byte before each nullable column, so no two rows share an encoding.
 
 use super::rows::JournalRow;

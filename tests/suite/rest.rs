@@ -758,3 +758,24 @@ async fn walk(client: &Client, account: &str, limit: usize) -> Vec<Value> {
     }
     panic!("the pages do not end");
 }
+
+#[actix_web::test]
+async fn half_a_second_request_does_not_hold_its_connection_for_ever() {
+    // The server's deadline for heads covers a connection's first request alone; 30 s of keeping
+    // alive and the sweep end this one, so it takes that long.
+    let atalaya = Atalaya::without_mqtt().start().await;
+    let mut stream = raw::connect(atalaya.http_port);
+    stream
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    let (answer, _) = raw::read_some(&mut stream);
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+    stream.write_all(b"G").unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let (rest, ended) = actix_web::web::block(move || raw::read_some(&mut stream))
+        .await
+        .unwrap();
+    assert!(rest.is_empty() && ended, "it should have been ended");
+}

@@ -977,3 +977,23 @@ async fn statistics_count_sessions_up_and_down() {
     drop(gone);
     become_count(0).await;
 }
+
+#[actix_web::test]
+async fn sessions_leave_room_for_requests() {
+    // Room for four connections a worker is room for few sessions, and some requests beside them.
+    let atalaya = Atalaya::without_mqtt()
+        .set("MAX_CONNECTIONS", 8)
+        .start()
+        .await;
+    let mut sessions = Vec::new();
+    for _ in 0..6 {
+        sessions.push(WebSocket::open(&atalaya).await);
+    }
+    let refused = WebSocket::knock(atalaya.http_port, "/ws", &[]).await;
+    assert_eq!(refused, Err(503));
+    drop(sessions.pop());
+    eventually("there is room again", || async {
+        WebSocket::knock(atalaya.http_port, "/ws", &[]).await.ok()
+    })
+    .await;
+}
