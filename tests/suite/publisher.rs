@@ -409,6 +409,9 @@ async fn what_was_published_and_not_marked_is_published_again_with_the_same_tx_i
     client.open("1").await;
     let answer = client.deposit("1", "5.00", "d").await.text();
     backlog_drains(&atalaya).await;
+    // The broker has it; the subscriber gets it when it is its turn.
+    let published = |m: &Message| m.topic == "banco/depositos";
+    bank.wait_for("the deposit", published).await;
     atalaya.kill();
     let first = bank.on("banco/depositos");
     assert_eq!(first.len(), 1);
