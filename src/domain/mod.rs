@@ -5,17 +5,27 @@
 
 pub mod access;
 pub mod account;
+pub mod alert;
 pub mod amount;
 pub mod command;
+pub mod device;
 pub mod journal;
 pub mod name;
+pub mod registry;
+pub mod rule;
 
 pub use access::{Action, Denied, Principal, Resource, authorize};
 pub use account::{Account, AccountId, CedulaCheck, Posting, PostingKind, Rejection, transfer};
+pub use alert::{
+    AlertChange, AlertContent, AlertState, DeviceCommand, MessageRef, Priority, RuleRef,
+};
 pub use amount::{Amount, AmountError, Money};
 pub use command::{Command, Decision, Order, Outcome};
+pub use device::{Algorithm, DeviceAddress, KeyMaterial, Novelty, SequenceWindow};
 pub use journal::{
     AccountRef, Channel, Counterparty, Entry, Fact, KeyDigest, KeyRecord, Movement, Position,
     Refusal,
 };
-pub use name::{IdempotencyKey, PersonName, Slug, TextError};
+pub use name::{IdempotencyKey, Label, PersonName, Prose, Slug, TextError};
+pub use registry::Registry;
+pub use rule::{Plan, Rule};

@@ -96,6 +96,68 @@ impl fmt::Debug for PersonName {
     }
 }
 
+/// What people call a company, a site, a device, a kind of alert or a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label(String);
+
+impl Label {
+    /// The longest, in characters.
+    pub const MAX: usize = 100;
+
+    /// Parses a label: trimmed, not empty, no control characters and no `|`.
+    ///
+    /// # Errors
+    /// [`TextError`] says what is wrong.
+    pub fn parse(text: &str) -> Result<Self, TextError> {
+        PersonName::parse(text).map(|name| Self(name.0))
+    }
+
+    /// The label as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A few lines for people: a description, an instruction, a reason. May be empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Prose(String);
+
+impl Prose {
+    /// The longest, in characters.
+    pub const MAX: usize = 2_000;
+
+    /// Parses prose: trimmed, no control characters but line breaks and tabs.
+    ///
+    /// # Errors
+    /// [`TextError`] says what is wrong.
+    pub fn parse(text: &str) -> Result<Self, TextError> {
+        let text = text.trim();
+        if text.chars().count() > Self::MAX {
+            return Err(TextError::TooLong(Self::MAX));
+        }
+        if text
+            .chars()
+            .any(|c| c.is_control() && c != '\n' && c != '\t')
+        {
+            return Err(TextError::BadCharacter);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The key under which a client may repeat a money command without repeating its effect.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
