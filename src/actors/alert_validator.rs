@@ -251,6 +251,7 @@ impl Checkpoint {
         let digest = admitted.message.digest;
         match self.verify(admitted, submission.received_at).await? {
             Ok(verified) => {
+                self.note_failed_rules(&verified.intent);
                 let verdict = self.commit(verified, submission.channel).await?;
                 let received_at = submission.received_at;
                 Ok(match verdict {
@@ -310,6 +311,16 @@ impl Checkpoint {
         tokio::task::spawn_blocking(move || verified(admitted, &installation, received_at))
             .await
             .map_err(|_| SubmitError::ShuttingDown)
+    }
+
+    fn note_failed_rules(&self, intent: &Intent) {
+        let Intent::Alert { plan, .. } = intent else {
+            return;
+        };
+        for (rule, error) in &plan.errors {
+            self.parts.instruments.devices.rules_failed.inc();
+            log::warn!("rule {} version {} failed: {error}", rule.id, rule.version);
+        }
     }
 
     async fn commit(&self, verified: Verified, channel: Channel) -> Result<Verdict, SubmitError> {
