@@ -38,6 +38,7 @@
 //! | [`cli`] | one file a subcommand |
 //! | [`application`] | what is started in which order, and drained in the reverse |
 //! | [`config`] | every setting, with its default and its reason |
+//! | [`contained`] | where a panic of a library is an error and not the end |
 //!
 //! # What always holds
 //!
@@ -54,6 +55,7 @@ pub mod application;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod contained;
 pub mod desk;
 pub mod domain;
 pub mod http;
