@@ -9,6 +9,7 @@ pub mod numbers;
 pub mod problem;
 pub mod requests;
 pub mod resources;
+pub mod rules;
 pub mod topics;
 
 pub use events::{Event, Qos};

@@ -20,12 +20,17 @@ pub(super) const LOOP: &str = "@loop";
 /// The function that matches: takes a text and the number of a pattern.
 pub(super) const MATCHES: &str = "@matches";
 
-/// How deep the parsed expression may be: the interpreter recurses.
-const MAX_DEPTH: usize = 100;
+/// How deep the parsed expression may be: the interpreter recurses, and takes some 2.5 KiB of stack
+/// a level.
+const MAX_DEPTH: usize = 64;
 
 /// How large a compiled pattern may be, in bytes. It bounds how long a pattern takes for a byte of
 /// the text, and leaves room for a few dozen alternatives or a Unicode class.
-const MAX_PATTERN: usize = 64 * 1024;
+const MAX_PATTERN: usize = 128 * 1024;
+
+/// Patterns that one expression, or one payload, may have: each takes milliseconds to compile and up
+/// to [`MAX_PATTERN`] to keep.
+pub(super) const MAX_PATTERNS: usize = 10;
 
 /// The loops of the language. They are macros: the parser has replaced them.
 const LOOPS: [&str; 6] = ["all", "exists", "exists_one", "existsOne", "map", "filter"];
@@ -222,6 +227,9 @@ impl Checker<'_> {
         else {
             return Err("the pattern of matches() has to be a text in quotes".to_owned());
         };
+        if self.patterns.len() == MAX_PATTERNS {
+            return Err(format!("more than {MAX_PATTERNS} patterns"));
+        }
         let pattern = RegexBuilder::new(text.inner())
             .size_limit(MAX_PATTERN)
             .build()

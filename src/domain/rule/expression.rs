@@ -25,7 +25,7 @@ pub(super) const MAX_LENGTH: usize = 2_000;
 const MAX_MESSAGE: usize = 300;
 
 /// What matching costs for a byte of text, at the largest pattern that is taken.
-const MATCH_UNITS: u64 = 8;
+const MATCH_UNITS: u64 = 64;
 
 /// The standard functions and types. Building it takes longer than most evaluations.
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
@@ -58,6 +58,11 @@ impl Expression {
     /// Compiles a text that may be surrounded by blanks.
     pub(super) fn checked(text: &str) -> Result<Self, RuleError> {
         Self::compile(text.trim())
+    }
+
+    /// How many patterns it has.
+    pub(super) fn patterns(&self) -> usize {
+        self.patterns.len()
     }
 
     /// The value for these variables, at the expense of `meter`.

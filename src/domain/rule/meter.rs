@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What an evaluation may cost. A loop over all 30,000 numbers that fit in a message costs some
 /// 300,000; the dearest expression that stays within takes tens of milliseconds.
-pub(super) const BUDGET: u64 = 500_000;
+pub(super) const BUDGET: u64 = 1_000_000;
 
 /// Bytes of text that count as much as one value.
 const TEXT_UNIT: usize = 32;

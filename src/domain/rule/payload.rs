@@ -1,6 +1,7 @@
 //! What a command says, as a template.
 
 use super::RuleError;
+use super::check::MAX_PATTERNS;
 use super::expression::{Expression, unplaced};
 use super::meter::Meter;
 use super::variables::Variables;
@@ -42,6 +43,17 @@ enum Node {
     Object(Vec<(String, Node)>),
 }
 
+impl Node {
+    fn patterns(&self) -> usize {
+        match self {
+            Self::Literal(_) => 0,
+            Self::Expression(expression) => expression.patterns(),
+            Self::List(nodes) => nodes.iter().map(Self::patterns).sum(),
+            Self::Object(members) => members.iter().map(|(_, node)| node.patterns()).sum(),
+        }
+    }
+}
+
 impl Template {
     pub(super) fn parse(json: &str) -> Result<Self, RuleError> {
         if json.len() > MAX_SOURCE {
@@ -57,8 +69,17 @@ impl Template {
             .find(|(key, _)| RESERVED.contains(&key.as_str()))
         {
             Some((key, _)) => Err(unplaced(format!("\"{key}\" is what Atalaya itself says"))),
-            None => Ok(Self { members }),
+            None => Self { members }.with_few_patterns(),
         }
+    }
+
+    /// A payload is one piece of work: its expressions share what one of them may have.
+    fn with_few_patterns(self) -> Result<Self, RuleError> {
+        let patterns: usize = self.members.iter().map(|(_, node)| node.patterns()).sum();
+        if patterns > MAX_PATTERNS {
+            return Err(unplaced(format!("more than {MAX_PATTERNS} patterns")));
+        }
+        Ok(self)
     }
 
     /// The payload as JSON, its keys in the order in which they are written.

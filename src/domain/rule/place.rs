@@ -40,7 +40,7 @@ impl<'a> Source<'a> {
             let token = lexer.lex();
             match token.kind {
                 TokenKind::TokEnd => break,
-                TokenKind::TokWhitespace | TokenKind::TokComment => continue,
+                TokenKind::TokWhitespace | TokenKind::TokComment => {}
                 _ if source.tokens.len() == MAX_TOKENS => {
                     let message = format!("more than {MAX_TOKENS} words and signs");
                     return Err(source.error(token.start, message));
@@ -57,7 +57,7 @@ impl<'a> Source<'a> {
         for token in &self.tokens {
             match token.kind {
                 TokenKind::TokLeftParen | TokenKind::TokLeftBracket | TokenKind::TokLeftBrace => {
-                    brackets += 1
+                    brackets += 1;
                 }
                 TokenKind::TokRightParen
                 | TokenKind::TokRightBracket

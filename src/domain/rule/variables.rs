@@ -193,6 +193,10 @@ pub(super) struct Seen<'a> {
 
 impl VariableResolver for Seen<'_> {
     fn resolve<'b>(&'b self, path: &str) -> Option<CowVal<'b, 'b>> {
+        // A loop may go on over its errors; it must not measure what it cannot pay.
+        if self.meter.is_exhausted() {
+            return None;
+        }
         let value = self.variables.find(path)?;
         let units = size(value).saturating_mul(self.copies);
         self.meter.charge(units).then_some(CowVal::Borrowed(value))
