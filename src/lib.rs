@@ -49,6 +49,7 @@
 //! | [`cli`] | one file a subcommand |
 //! | [`application`] | what is started in which order, and drained in the reverse |
 //! | [`config`] | every setting, with its default and its reason |
+//! | [`contained`] | where a panic of a library is an error and not the end |
 //!
 //! # What always holds
 //!
@@ -69,6 +70,7 @@ pub mod application;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod contained;
 pub mod desk;
 pub mod domain;
 pub mod http;

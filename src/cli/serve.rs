@@ -3,6 +3,7 @@
 use crate::application::Application;
 use crate::clock::Clock;
 use crate::config::{Config, MqttConfig, ServeArgs};
+use crate::contained::is_contained;
 use crate::logging;
 use anstream::println;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -57,10 +58,15 @@ fn raise_file_limit() {
 }
 
 /// A panic is a defect in a process whose promises are on disk: it ends at once, loudly, and
-/// whoever supervises it starts it again. To go on with half an actor would be worse.
+/// whoever supervises it starts it again. To go on with half an actor would be worse. A panic that
+/// is [contained](crate::contained) becomes an error where it is caught.
 fn end_on_panic() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if is_contained() {
+            log::error!("a defect in a library, contained: {panic}");
+            return;
+        }
         log::error!("a defect ends the process: {panic}");
         log::logger().flush();
         tell(panic);

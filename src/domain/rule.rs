@@ -4,10 +4,29 @@
 //! time there; where it holds, the rule's actions are planned. Planning has no effect: the writer
 //! carries a plan out in the commit of the alert, and a trial throws it away.
 
+mod check;
+mod defaults;
+mod expression;
+mod meter;
+mod payload;
+mod place;
+#[cfg(test)]
+mod tests;
+mod variables;
+
+pub use defaults::{DEFAULT_RULES, DefaultRule};
+
 use super::alert::{AlertContent, Priority, RuleRef};
 use super::name::{Label, Slug};
 use super::registry::{AlertKind, Company, Device, Registry, Site};
+use expression::{Expression, unplaced};
+use meter::Meter;
+use payload::Template;
 use std::sync::Arc;
+use variables::Variables;
+
+/// Commands that one alert may give: more would be a mistake, and hold up everybody else's.
+pub const MAX_COMMANDS: usize = 1_000;
 
 /// Why a rule cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,18 +41,28 @@ pub struct RuleError {
 /// A condition that compiles.
 #[derive(Debug, Clone)]
 pub struct Condition {
-    source: String,
+    source: Arc<str>,
+    expression: Arc<Expression>,
 }
 
 impl Condition {
-    /// Compiles a condition.
+    /// Compiles a condition: trimmed, 1 to 2000 characters. Names have to be known, loops may not
+    /// stand in loops, and a value that can be told beforehand has to be true or false.
     ///
     /// # Errors
     /// [`RuleError`] with the position.
     pub fn parse(source: &str) -> Result<Self, RuleError> {
-        Ok(Self {
-            source: source.to_owned(),
-        })
+        let source = source.trim();
+        let expression = Expression::compile(source)?;
+        // What fails here may do so for want of what only a real alert has.
+        let sample = expression.evaluate(&Variables::sample(), &Arc::new(Meter::full()));
+        match sample {
+            Ok(cel::Value::Bool(_)) | Err(_) => Ok(Self {
+                source: source.into(),
+                expression: Arc::new(expression),
+            }),
+            Ok(value) => Err(unplaced(not_bool(&value))),
+        }
     }
 
     /// As it was written.
@@ -41,23 +70,39 @@ impl Condition {
     pub fn source(&self) -> &str {
         &self.source
     }
+
+    fn holds(&self, variables: &Variables) -> Result<bool, String> {
+        let meter = Arc::new(Meter::full());
+        match self.expression.evaluate(variables, &meter)? {
+            cel::Value::Bool(holds) => Ok(holds),
+            value => Err(not_bool(&value)),
+        }
+    }
+}
+
+fn not_bool(value: &cel::Value) -> String {
+    format!("gives {}, not true or false", value.type_of())
 }
 
 /// What a command says beyond its kind and priority: a JSON object whose texts that begin with `=`
-/// are CEL expressions.
+/// are CEL expressions. `==` at the beginning stands for a plain `=`.
 #[derive(Debug, Clone)]
 pub struct Payload {
-    source: String,
+    source: Arc<str>,
+    template: Arc<Template>,
 }
 
 impl Payload {
-    /// Compiles a payload from a JSON object.
+    /// Compiles a payload from a JSON object of at most 8 KiB and eight levels, without the keys
+    /// that Atalaya itself writes.
     ///
     /// # Errors
-    /// [`RuleError`].
+    /// [`RuleError`], with the position within the expression that is wrong.
     pub fn parse(json: &str) -> Result<Self, RuleError> {
+        let json = json.trim();
         Ok(Self {
-            source: json.to_owned(),
+            source: json.into(),
+            template: Arc::new(Template::parse(json)?),
         })
     }
 
@@ -157,21 +202,87 @@ pub struct Plan {
     pub errors: Vec<(RuleRef, String)>,
 }
 
-/// Tries `rules` in order on `situation`.
+/// Tries `rules` in order on `situation`. A condition that fails does not hold, and an action that
+/// fails is left out; both are told in [`Plan::errors`], and the others go on.
 #[must_use]
 pub fn plan(registry: &Registry, rules: &[Arc<Rule>], situation: &Situation<'_>) -> Plan {
-    let _ = (registry, rules);
-    Plan {
-        priority: situation.kind.priority,
-        rules: Vec::new(),
-        commands: Vec::new(),
-        notify: Vec::new(),
-        freeze: Vec::new(),
-        errors: Vec::new(),
+    let mut planner = Planner {
+        registry,
+        situation,
+        plan: Plan {
+            priority: situation.kind.priority,
+            rules: Vec::new(),
+            commands: Vec::new(),
+            notify: Vec::new(),
+            freeze: Vec::new(),
+            errors: Vec::new(),
+        },
+    };
+    let mut active = rules.iter().filter(|rule| rule.active).peekable();
+    if active.peek().is_some() {
+        let mut variables = Variables::of(situation);
+        active.for_each(|rule| planner.attempt(rule, &mut variables));
     }
+    planner.plan
 }
 
-/// Stub.
-pub fn default_rules() -> Vec<(&'static str, &'static str, &'static str, i32)> {
-    Vec::new()
+struct Planner<'a> {
+    registry: &'a Registry,
+    situation: &'a Situation<'a>,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn attempt(&mut self, rule: &Rule, variables: &mut Variables) {
+        let reference = RuleRef {
+            id: rule.id,
+            version: rule.version,
+        };
+        match rule.condition.holds(variables) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return self.plan.errors.push((reference, error)),
+        }
+        self.plan.rules.push(reference);
+        for action in &rule.actions {
+            self.act(action, reference, variables);
+        }
+        variables.set_priority(self.plan.priority);
+    }
+
+    fn act(&mut self, action: &Action, rule: RuleRef, variables: &Variables) {
+        match action {
+            Action::Command { types, payload } => self.command(types, payload, rule, variables),
+            Action::Notify { group } => self.plan.notify.push((group.clone(), rule)),
+            Action::SetPriority(priority) => self.plan.priority = *priority,
+            Action::FreezeWithdrawals => {
+                if !self.plan.freeze.contains(&rule) {
+                    self.plan.freeze.push(rule);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, types: &[Slug], payload: &Payload, rule: RuleRef, seen: &Variables) {
+        // Hardware must not act out what was over long ago.
+        if self.situation.late {
+            return;
+        }
+        let payload = match payload.template.evaluate(seen) {
+            Ok(payload) => payload,
+            Err(error) => return self.plan.errors.push((rule, error)),
+        };
+        let devices = self.registry.active_devices_at(self.situation.site.row);
+        for device in devices.filter(|device| types.contains(&device.kind)) {
+            if self.plan.commands.len() == MAX_COMMANDS {
+                let error = format!("more than {MAX_COMMANDS} commands: the others are left out");
+                return self.plan.errors.push((rule, error));
+            }
+            self.plan.commands.push(PlannedCommand {
+                device: device.slug.clone(),
+                payload: Arc::clone(&payload),
+                rule,
+            });
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::domain::device::KeyMaterial;
 use crate::domain::registry::{
     AlertKind, Company, Device, DeviceKey, DeviceType, SILENT_DEVICE, Site,
 };
-use crate::domain::rule::{self, Condition, Rule};
+use crate::domain::rule::{self, Condition, DEFAULT_RULES, Rule};
 use crate::domain::{
     AlertState, DeviceAddress, Label, Priority, Prose, Registry, SequenceWindow, Slug, StepTexts,
 };
@@ -476,21 +476,18 @@ pub(super) fn preloaded(
             }
         },
     );
-    let rules =
-        (rule..)
-            .zip(rule::default_rules())
-            .map(|(id, (name, condition, actions, position))| RuleRow {
-                id,
-                version: 1,
-                company_id: company,
-                name: name.to_owned(),
-                position,
-                condition: condition.to_owned(),
-                actions: actions.to_owned(),
-                active: true,
-                principal,
-                changed_at: now,
-            });
+    let rules = (rule..).zip(DEFAULT_RULES).map(|(id, rule)| RuleRow {
+        id,
+        version: 1,
+        company_id: company,
+        name: rule.name.to_owned(),
+        position: rule.order,
+        condition: rule.condition.to_owned(),
+        actions: rule.actions.to_owned(),
+        active: true,
+        principal,
+        changed_at: now,
+    });
     (kinds.collect(), rules.collect())
 }
 

@@ -1,0 +1,298 @@
+//! What an expression can see: the alert, its device, its site, its kind and the time there.
+
+use super::super::alert::Priority;
+use super::Situation;
+use super::meter::{Meter, size};
+use cel::common::traits::Indexer;
+use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull};
+use cel::common::types::{CelString, CelUInt};
+use cel::common::value::{CowVal, Val};
+use cel::context::VariableResolver;
+use jiff::Timestamp;
+use jiff::civil::{DateTime, Weekday, date};
+use jiff::tz::TimeZone;
+use std::collections::HashMap;
+
+type Boxed = Box<dyn Val>;
+
+/// The names of the variables.
+pub(super) const NAMES: [&str; 10] = [
+    "alerta",
+    "hardware",
+    "sede",
+    "empresa",
+    "tipo",
+    "hora",
+    "minuto",
+    "dia",
+    "dia_semana",
+    "fecha",
+];
+
+/// The variables of one situation.
+#[derive(Debug)]
+pub(super) struct Variables {
+    values: HashMap<&'static str, Boxed>,
+    alert: Alert,
+}
+
+/// What `alerta` is made of, but for the priority, which rules change.
+#[derive(Debug)]
+struct Alert {
+    kind: String,
+    description: String,
+    location: Boxed,
+    data: Boxed,
+    late: bool,
+}
+
+impl Variables {
+    /// What there is to see of `situation`, at the priority of its kind.
+    pub(super) fn of(situation: &Situation<'_>) -> Self {
+        let Situation {
+            company,
+            site,
+            device,
+            kind,
+            content,
+            ..
+        } = situation;
+        let items = kind.items.iter().map(|item| text(item.as_str())).collect();
+        let mut values = clock(local(situation.at, &site.time_zone));
+        values.extend([
+            (
+                "hardware",
+                thing(
+                    "hardware",
+                    device.slug.as_str(),
+                    device.name.as_str(),
+                    [("tipo", text(device.kind.as_str()))],
+                ),
+            ),
+            (
+                "sede",
+                thing(
+                    "sede",
+                    site.slug.as_str(),
+                    site.name.as_str(),
+                    [(
+                        "zona_horaria",
+                        text(site.time_zone.iana_name().unwrap_or_default()),
+                    )],
+                ),
+            ),
+            (
+                "empresa",
+                thing("empresa", company.slug.as_str(), company.name.as_str(), []),
+            ),
+            (
+                "tipo",
+                thing(
+                    "tipo_alarma",
+                    kind.code.as_str(),
+                    kind.name.as_str(),
+                    [
+                        ("prioridad", text(kind.priority.name())),
+                        ("color", text(kind.colour.as_str())),
+                        ("descripcion", text(kind.description.as_str())),
+                        ("instrucciones", text(kind.instructions.as_str())),
+                        ("elementos", list(items)),
+                    ],
+                ),
+            ),
+        ]);
+        let alert = Alert {
+            kind: kind.code.to_string(),
+            description: content.description.clone().unwrap_or_default(),
+            location: object(content.location.as_deref()),
+            data: object(content.data.as_deref()),
+            late: situation.late,
+        };
+        let mut variables = Self { values, alert };
+        variables.set_priority(kind.priority);
+        variables
+    }
+
+    /// A situation to try an expression on before it meets a real one: every variable has its
+    /// type, and the maps that devices fill are empty.
+    pub(super) fn sample() -> Self {
+        let mut values = clock(date(2026, 11, 25).at(10, 30, 0, 0));
+        values.extend([
+            (
+                "hardware",
+                thing("hardware", "boton-1", "Botón", [("tipo", text("BOTONERA"))]),
+            ),
+            (
+                "sede",
+                thing("sede", "norte", "Norte", [("zona_horaria", text("UTC"))]),
+            ),
+            ("empresa", thing("empresa", "banco", "Banco", [])),
+            (
+                "tipo",
+                thing(
+                    "tipo_alarma",
+                    "ROJO",
+                    "Asalto",
+                    [
+                        ("prioridad", text(Priority::Critical.name())),
+                        ("color", text("rojo")),
+                        ("descripcion", text("")),
+                        ("instrucciones", text("")),
+                        ("elementos", list(vec![text("botiquín")])),
+                    ],
+                ),
+            ),
+        ]);
+        let alert = Alert {
+            kind: "ROJO".to_owned(),
+            description: String::new(),
+            location: object(None),
+            data: object(None),
+            late: false,
+        };
+        let mut variables = Self { values, alert };
+        variables.set_priority(Priority::Critical);
+        variables
+    }
+
+    /// What the rules so far have made of the priority.
+    pub(super) fn set_priority(&mut self, priority: Priority) {
+        let alert = map([
+            ("tipo_alarma", text(&self.alert.kind)),
+            ("prioridad", text(priority.name())),
+            ("descripcion", text(&self.alert.description)),
+            ("ubicacion", self.alert.location.clone()),
+            ("datos", self.alert.data.clone()),
+            ("tardia", Box::new(CelBool::from(self.alert.late))),
+        ]);
+        self.values.insert("alerta", alert);
+    }
+
+    /// The value at a path: `alerta`, `alerta.datos.puerta`.
+    fn find(&self, path: &str) -> Option<&dyn Val> {
+        let mut names = path.split('.');
+        let root = self.values.get(names.next()?)?.as_ref();
+        names.try_fold(root, |value, name| {
+            let map = value.downcast_ref::<CelMap<'_>>()?;
+            match map.get(&CelString::from(name)) {
+                Ok(CowVal::Borrowed(value)) => Some(value),
+                _ => None,
+            }
+        })
+    }
+}
+
+/// The variables for one evaluation, which pays for each look at one of them. The interpreter asks
+/// for the longest path first, so that `alerta.prioridad` does not cost what `alerta.datos` would.
+pub(super) struct Seen<'a> {
+    pub variables: &'a Variables,
+    pub meter: &'a Meter,
+    /// How often what is looked up may be copied.
+    pub copies: u64,
+}
+
+impl VariableResolver for Seen<'_> {
+    fn resolve<'b>(&'b self, path: &str) -> Option<CowVal<'b, 'b>> {
+        // A loop may go on over its errors; it must not measure what it cannot pay.
+        if self.meter.is_exhausted() {
+            return None;
+        }
+        let value = self.variables.find(path)?;
+        let units = size(value).saturating_mul(self.copies);
+        self.meter.charge(units).then_some(CowVal::Borrowed(value))
+    }
+}
+
+fn local(at: i64, time_zone: &TimeZone) -> DateTime {
+    let moment = Timestamp::from_microsecond(at).unwrap_or(Timestamp::UNIX_EPOCH);
+    time_zone.to_datetime(moment)
+}
+
+fn clock(local: DateTime) -> HashMap<&'static str, Boxed> {
+    let weekday = local.weekday();
+    HashMap::from([
+        ("hora", number(local.hour().into())),
+        ("minuto", number(local.minute().into())),
+        ("dia", text(day_name(weekday))),
+        ("dia_semana", number(weekday.to_monday_one_offset().into())),
+        ("fecha", text(&local.date().to_string())),
+    ])
+}
+
+const fn day_name(weekday: Weekday) -> &'static str {
+    match weekday {
+        Weekday::Monday => "lunes",
+        Weekday::Tuesday => "martes",
+        Weekday::Wednesday => "miercoles",
+        Weekday::Thursday => "jueves",
+        Weekday::Friday => "viernes",
+        Weekday::Saturday => "sabado",
+        Weekday::Sunday => "domingo",
+    }
+}
+
+fn text(text: &str) -> Boxed {
+    Box::new(CelString::from(text.to_owned()))
+}
+
+fn number(number: i64) -> Boxed {
+    Box::new(CelInt::from(number))
+}
+
+fn list(items: Vec<Boxed>) -> Boxed {
+    Box::new(CelList::from(items))
+}
+
+fn map<const N: usize>(entries: [(&str, Boxed); N]) -> Boxed {
+    keyed(
+        entries
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value)),
+    )
+}
+
+fn keyed(entries: impl Iterator<Item = (String, Boxed)>) -> Boxed {
+    let entries = entries.map(|(key, value)| (CelMapKey::String(key.into()), value));
+    Box::new(CelMap::from(entries.collect::<HashMap<_, _>>()))
+}
+
+/// What has a code, under the name of its own field, and a name for people.
+fn thing<const N: usize>(field: &str, code: &str, name: &str, rest: [(&str, Boxed); N]) -> Boxed {
+    let own = [(field, text(code)), ("nombre", text(name))];
+    let entries = own.into_iter().chain(rest);
+    keyed(entries.map(|(key, value)| (key.to_owned(), value)))
+}
+
+/// What a device has sent as a JSON object; nothing where it sent none. It was checked when it was
+/// accepted.
+fn object(json: Option<&str>) -> Boxed {
+    let parsed = json.and_then(|json| serde_json::from_str(json).ok());
+    match parsed {
+        Some(serde_json::Value::Object(members)) => from_json(serde_json::Value::Object(members)),
+        _ => map([]),
+    }
+}
+
+fn from_json(value: serde_json::Value) -> Boxed {
+    use serde_json::Value;
+    match value {
+        Value::Null => Box::new(CelNull),
+        Value::Bool(value) => Box::new(CelBool::from(value)),
+        Value::Number(value) => from_number(&value),
+        Value::String(value) => Box::new(CelString::from(value)),
+        Value::Array(items) => list(items.into_iter().map(from_json).collect()),
+        Value::Object(members) => keyed(
+            members
+                .into_iter()
+                .map(|(key, value)| (key, from_json(value))),
+        ),
+    }
+}
+
+fn from_number(value: &serde_json::Number) -> Boxed {
+    match (value.as_i64(), value.as_u64()) {
+        (Some(value), _) => number(value),
+        (None, Some(value)) => Box::new(CelUInt::from(value)),
+        (None, None) => Box::new(CelDouble::from(value.as_f64().unwrap_or(f64::NAN))),
+    }
+}
