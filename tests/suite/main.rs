@@ -22,6 +22,8 @@ mod crash;
 mod durability;
 mod embedded_broker;
 mod hub;
+mod hub_alerts;
+mod hub_registry;
 mod ledger;
 mod lifecycle;
 mod monitor;
