@@ -522,16 +522,21 @@ fn trial_of(intent: &Intent, now: i64) -> Option<crate::wire::alerts::TrialResou
 }
 
 fn alert_filter(query: &AlertQuery) -> Result<AlertFilter, Failure> {
-    let mut states: Vec<AlertState> = Vec::new();
-    for name in query.estado.split(',').filter(|name| !name.is_empty()) {
-        states.push(AlertState::parse(name).ok_or_else(|| parameter("estado"))?);
-    }
+    let mut states: Option<Vec<AlertState>> = match query.estado.as_str() {
+        "" => None,
+        names => {
+            let states = names
+                .split(',')
+                .map(AlertState::parse)
+                .collect::<Option<_>>();
+            Some(states.ok_or_else(|| parameter("estado"))?)
+        }
+    };
     match query.abiertas.as_str() {
         "" | "false" => {}
-        "true" if states.is_empty() => {
-            states.extend([AlertState::New, AlertState::Acknowledged]);
-        }
-        "true" => states.retain(|state| state.is_open()),
+        "true" => states
+            .get_or_insert_with(|| AlertState::ALL.to_vec())
+            .retain(|state| state.is_open()),
         _ => return Err(parameter("abiertas")),
     }
     let priority = match query.prioridad.as_str() {
