@@ -239,6 +239,22 @@ async fn each_reason_for_a_rejection_has_its_message() {
         (&json!("RECHAZADA"), &json!("TAMANO"))
     );
 
+    let kept = eventually("it is in quarantine", || async {
+        let kept = client.walk("/api/v1/cuarentena", "&motivo=TAMANO", 9).await;
+        kept.into_iter().next()
+    })
+    .await;
+    assert_eq!(kept["truncado"], true);
+    assert_eq!(kept["mensaje"], message[..65_536]);
+    assert_eq!(kept["tema"], button.topic("alerta"));
+    assert_eq!(
+        (&kept["canal"], &kept["hardware"]),
+        (&json!("mqtt"), &json!("boton-1"))
+    );
+    let path = format!("/api/v1/cuarentena/{}/reenviar", kept["id"]);
+    let again = client.bare(Method::POST, &path).await;
+    assert_refused(&again, 409, "mensaje_truncado", "the rest is gone");
+
     // None of them used the number; and then LIMITE, which is told and used none either.
     client
         .accepts(&button.sign(&claims("seq", json!(seq))))
@@ -365,6 +381,11 @@ async fn what_forges_a_signature_makes_no_alert() {
         (
             "alg RS256",
             signed_as(&header("RS256", &button.kid), &claims, &raw),
+            "IDENTIDAD",
+        ),
+        (
+            "another algorithm's name",
+            button.sign_with(&with("alg", json!("HS256")), &claims),
             "IDENTIDAD",
         ),
         (

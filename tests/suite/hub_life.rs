@@ -1,6 +1,7 @@
 //! The life of an alert: repeated, acknowledged, resolved, escalated, listed; devices that fall
 //! silent; and what is in quarantine.
 
+use crate::support::audit::open;
 use crate::support::client::finish;
 use crate::support::device::{Device, create_place, fingerprint, now, register};
 use crate::support::hub::{assert_refused, assert_rejected, changes, texts};
@@ -8,6 +9,7 @@ use crate::support::{Atalaya, Client, Records, WebSocket, audit, eventually};
 use awc::http::Method;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use diesel::RunQueryDsl;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -920,6 +922,50 @@ async fn what_is_in_quarantine_can_be_handed_in_again_or_let_go() {
     );
     assert_eq!(noted, 1);
     audit(&atalaya.database()).unwrap();
+}
+
+#[actix_web::test]
+async fn what_is_changed_behind_our_back_does_not_hold() {
+    let mut atalaya = Atalaya::without_mqtt().start().await;
+    let client = atalaya.client();
+    let mut button = Device::enrol(&client, "boton-1").await;
+    let mut claims = button.claims(1, "ROJO");
+    claims["descripcion"] = json!("Robo");
+    button.seq = 1;
+    let alert = client.accepts(&button.sign(&claims)).await;
+    client.accepts(&button.alert("ROJO")).await;
+    let body = json!({"motivo": "falsa alarma"});
+    client.step(&alert, "descartar", &body).await;
+    client.accepts(&button.alert("AZUL")).await;
+    assert!(atalaya.terminate().await.success());
+    let database = atalaya.database();
+    audit(&database).unwrap();
+    let copies = tempfile::tempdir().unwrap();
+    for (n, (change, named)) in [
+        ("UPDATE journal SET details = CAST(replace(CAST(details AS TEXT), 'ROJO', 'AZUL') AS BLOB) WHERE fact = 4", "breaks the chain"),
+        ("UPDATE journal SET previous_seq = 0 WHERE fact = 4", "breaks the chain"),
+        ("UPDATE journal_texts SET body = CAST(replace(CAST(body AS TEXT), 'Robo', 'Nada') AS BLOB)", "its text is another"),
+        ("DELETE FROM journal_texts", "its text is another"),
+        ("INSERT INTO journal_texts (seq, body) VALUES (1, x'00')", "texts of no step"),
+        ("UPDATE alerts SET state = 1", "alerts are"),
+        ("UPDATE alerts SET count = 1", "alerts are"),
+        ("UPDATE alerts SET priority = 4", "alerts are"),
+        ("UPDATE alerts SET late = 1", "alerts are"),
+        ("UPDATE alerts SET last_seq = last_seq - 1", "alerts are"),
+        ("DELETE FROM alerts WHERE kind = 'AZUL'", "alerts are"),
+        ("DELETE FROM alert_messages WHERE seq = 2", "the messages taken"),
+        ("UPDATE alert_messages SET seq = 77 WHERE seq = 2", "the messages taken"),
+        ("UPDATE alert_messages SET digest = zeroblob(32)", "the messages taken"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let copy = copies.path().join(n.to_string());
+        std::fs::copy(&database, &copy).unwrap();
+        diesel::sql_query(change).execute(&mut open(&copy)).unwrap();
+        let found = audit(&copy).unwrap_err();
+        assert!(found.contains(named), "{change}: {found}");
+    }
 }
 
 /// Where a device may send as fast as the test can.
