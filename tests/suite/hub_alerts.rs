@@ -260,15 +260,16 @@ async fn each_reason_for_a_rejection_has_its_message() {
         .accepts(&button.sign(&claims("seq", json!(seq))))
         .await;
     button.seq = seq;
-    let mut throttled = button.alert("VERDE");
-    let limited = loop {
-        let answer = client.submit(&throttled).await;
+    let mut flood = std::iter::repeat_with(|| button.alert("VERDE")).take(200);
+    let (throttled, limited) = loop {
+        let message = flood.next().expect("two hundred at once are too many");
+        let answer = client.submit(&message).await;
         if answer.status == 429 {
-            break answer;
+            break (message, answer);
         }
         assert_eq!(answer.status, 201, "{}", answer.text());
-        throttled = button.alert("VERDE");
     };
+    drop(flood);
     assert_refused(&limited, 429, "limite_excedido", "too fast");
     assert_eq!(limited.json()["motivo"], "LIMITE");
     assert_eq!(limited.json()["seq"], button.seq);
@@ -1207,6 +1208,73 @@ async fn after_the_answer_to_a_revocation_nothing_is_taken() {
         }
     }
     audit(&atalaya.database()).unwrap();
+}
+
+#[actix_web::test]
+async fn what_changes_while_a_message_waits_counts() {
+    // A commit takes half a second, so that a message is checked against the registry as it was
+    // before and is decided after.
+    let mut atalaya = unhurried().await;
+    let client = atalaya.client();
+    let mut buttons = Vec::new();
+    for n in 1..=5 {
+        buttons.push(Device::enrol(&client, &format!("boton-{n}")).await);
+    }
+    client.put_kind("HUMO", json!({})).await;
+    atalaya.kill();
+    atalaya.set("FAILPOINTS", "writer::before_commit=sleep(500)");
+    atalaya.start().await;
+    let records = Records::of(&atalaya);
+    let off = json!({"nombre": "x", "prioridad": "baja", "color": "x", "activo": false});
+    let key = format!("/api/v1/hardware/boton-1/claves/{}", buttons[0].kid);
+    let kind = "/api/v1/tipos_alarma/banco/HUMO";
+    for (n, (button, (method, path, body, reason))) in (1..).zip(buttons.iter_mut().zip([
+        (Method::DELETE, key.as_str(), json!({}), "IDENTIDAD"),
+        (Method::PUT, kind, off, "TIPO"),
+        (
+            Method::PATCH,
+            "/api/v1/hardware/boton-3",
+            json!({"activo": false}),
+            "IDENTIDAD",
+        ),
+        (
+            Method::PATCH,
+            "/api/v1/sedes/banco/principal",
+            json!({"activa": false}),
+            "IDENTIDAD",
+        ),
+        (
+            Method::PATCH,
+            "/api/v1/empresas/banco",
+            json!({"activa": false}),
+            "IDENTIDAD",
+        ),
+    ])) {
+        let change = client.send(method, path, &body);
+        let message = button.alert(if path == kind { "HUMO" } else { "ROJO" });
+        let submit = async {
+            eventually("the change is being committed", || async {
+                records.is_being_written().then_some(())
+            })
+            .await;
+            client.submit(&message).await
+        };
+        let (changed, answer) = futures_util::future::join(change, submit).await;
+        assert_eq!(changed.status, 200, "{}", changed.text());
+        assert_rejected(&answer, reason, path);
+        eventually("the writer is at rest", || async {
+            let kept = records.number("SELECT count(*) FROM quarantine");
+            (kept == n && !records.is_being_written()).then_some(())
+        })
+        .await;
+        if path.starts_with("/api/v1/sedes") {
+            client
+                .changes(Method::PATCH, path, &json!({"activa": true}), 200)
+                .await;
+        }
+    }
+    assert_eq!(client.count_alerts().await, 0);
+    assert_eq!(records.number("SELECT count(*) FROM device_windows"), 0);
 }
 
 #[actix_web::test]

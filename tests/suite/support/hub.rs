@@ -51,6 +51,10 @@ impl Client {
             let page = self.json(&query).await;
             let items = page["datos"].as_array().unwrap();
             assert!(items.len() <= limit, "{query}");
+            assert!(
+                !items.is_empty() || cursor.is_empty(),
+                "{query}: an empty page"
+            );
             seen.extend(items.iter().cloned());
             match page["siguiente"].as_str() {
                 Some(next) => next.clone_into(&mut cursor),
