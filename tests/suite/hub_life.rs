@@ -5,6 +5,7 @@ use crate::support::audit::open;
 use crate::support::client::finish;
 use crate::support::device::{Device, create_place, fingerprint, now, register};
 use crate::support::hub::{assert_refused, assert_rejected, changes, texts};
+use crate::support::web_socket::SessionEvent;
 use crate::support::{Atalaya, Client, Records, WebSocket, audit, eventually};
 use awc::http::Method;
 use base64::Engine;
@@ -80,7 +81,7 @@ async fn presses_of_one_button_are_one_alert() {
         .await;
     let mine: Vec<Value> = events
         .iter()
-        .map(|event| event.json())
+        .map(SessionEvent::json)
         .filter(|event| event["alerta_id"] == alert.as_str())
         .collect();
     assert_eq!(
@@ -730,7 +731,7 @@ async fn sessions_see_alerts_live_and_see_what_they_missed() {
         let bank: Vec<Value> = events
             .iter()
             .filter(|event| event.topic == NEWS)
-            .map(|e| e.json())
+            .map(SessionEvent::json)
             .collect();
         assert_eq!(
             texts(&bank, "cambio"),

@@ -1,7 +1,7 @@
 //! The registry over REST: companies, sites, devices and their keys, types and kinds.
 
 use crate::support::client::{Response, finish};
-use crate::support::device::{Device, Signing, create_place, encode, register};
+use crate::support::device::{Device, Signing, create_place, encode, hex, register};
 use crate::support::hub::{assert_refused, assert_rejected, texts};
 use crate::support::{Atalaya, Client, Records, audit, raw, run};
 use awc::http::Method;
@@ -423,7 +423,9 @@ async fn what_could_not_stand_in_a_topic_is_no_name() {
             assert_refused(&answer, 422, "valor_invalido", format!("{path} {text:?}"));
         }
         // In an address, where it gets there at all.
-        let escaped: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let escaped = text.bytes().fold(String::new(), |escaped, byte| {
+            escaped + &format!("%{byte:02X}")
+        });
         for (method, path, body) in [
             ("GET", format!("{COMPANIES}/{escaped}"), ""),
             (
@@ -859,7 +861,7 @@ async fn a_shared_secret_is_shown_once_and_stands_nowhere() {
     assert!(!answers.contains("secreto"), "{answers}");
     atalaya.kill();
     for secret in [shown, given] {
-        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(&secret);
         let list = format!("{secret:?}");
         for form in [
             &secret[..],

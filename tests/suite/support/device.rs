@@ -166,7 +166,10 @@ pub fn fingerprint(message: &[u8]) -> String {
 }
 
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    nibbles
+        .map(|nibble| char::from_digit(nibble.into(), 16).unwrap())
+        .collect()
 }
 
 /// Seconds since 1970 UTC.
