@@ -25,6 +25,7 @@ mod hub;
 mod hub_alerts;
 mod hub_life;
 mod hub_registry;
+mod hub_rules;
 mod ledger;
 mod lifecycle;
 mod monitor;
