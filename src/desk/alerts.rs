@@ -164,9 +164,8 @@ impl Desk {
                 let (novelty, made) = self
                     .read(move |c| alert_queries::novelty(c, key, seq, &digest))
                     .await?;
-                judge(&mut body, novelty, &intent);
+                judge(&mut body, novelty, &intent, now);
                 body.alerta_id = made;
-                body.prueba = trial_of(&intent, now);
             }
             (Err(rejected), _) => reject(&mut body, rejected),
             (Ok(_), None) => return Err(ProblemKind::Internal.into()),
@@ -495,18 +494,18 @@ fn manual(body: &AlertBody) -> Result<Manual, Failure> {
     })
 }
 
-fn judge(body: &mut ValidationResource, novelty: Novelty, intent: &Intent) {
+fn judge(body: &mut ValidationResource, novelty: Novelty, intent: &Intent, now: i64) {
     body.tardia = intent.is_late();
-    let outcome = match novelty {
-        Novelty::New => Outcome::Accepted,
-        Novelty::Repeat => Outcome::Duplicate,
-        Novelty::Conflict | Novelty::TooOld | Novelty::TooFar => Outcome::Rejected(Why::Sequence),
-    };
-    body.valida = !matches!(outcome, Outcome::Rejected(_));
-    body.estado = outcome.name();
-    if let Outcome::Rejected(reason) = outcome {
-        body.motivo = Some(reason.name());
+    if let Some(rejected) = validation::out_of_sequence(novelty) {
+        return reject(body, rejected);
     }
+    let outcome = match novelty {
+        Novelty::Repeat => Outcome::Duplicate,
+        _ => Outcome::Accepted,
+    };
+    body.valida = true;
+    body.estado = outcome.name();
+    body.prueba = trial_of(intent, now);
 }
 
 fn reject(body: &mut ValidationResource, rejected: Rejected) {
@@ -523,16 +522,21 @@ fn trial_of(intent: &Intent, now: i64) -> Option<crate::wire::alerts::TrialResou
 }
 
 fn alert_filter(query: &AlertQuery) -> Result<AlertFilter, Failure> {
-    let mut states: Vec<AlertState> = Vec::new();
-    for name in query.estado.split(',').filter(|name| !name.is_empty()) {
-        states.push(AlertState::parse(name).ok_or_else(|| parameter("estado"))?);
-    }
+    let mut states: Option<Vec<AlertState>> = match query.estado.as_str() {
+        "" => None,
+        names => {
+            let states = names
+                .split(',')
+                .map(AlertState::parse)
+                .collect::<Option<_>>();
+            Some(states.ok_or_else(|| parameter("estado"))?)
+        }
+    };
     match query.abiertas.as_str() {
         "" | "false" => {}
-        "true" if states.is_empty() => {
-            states.extend([AlertState::New, AlertState::Acknowledged]);
-        }
-        "true" => states.retain(|state| state.is_open()),
+        "true" => states
+            .get_or_insert_with(|| AlertState::ALL.to_vec())
+            .retain(|state| state.is_open()),
         _ => return Err(parameter("abiertas")),
     }
     let priority = match query.prioridad.as_str() {

@@ -100,13 +100,15 @@ pub struct WeakKey;
 
 impl KeyMaterial {
     /// An Ed25519 public key of 32 bytes. Keys of small order, under which anybody could sign, are
-    /// refused.
+    /// refused, and so are encodings that RFC 8032 (§5.1.3) does not decode: nobody has the other
+    /// half of those.
     ///
     /// # Errors
     /// [`WeakKey`].
     pub fn ed25519(bytes: &[u8; 32]) -> Result<Self, WeakKey> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| WeakKey)?;
-        if key.is_weak() {
+        let is_canonical = key.to_edwards().compress().to_bytes() == *bytes;
+        if key.is_weak() || !is_canonical {
             return Err(WeakKey);
         }
         Ok(Self::Ed25519(key))
@@ -302,6 +304,8 @@ mod tests {
         identity[0] = 1;
         assert_eq!(KeyMaterial::ed25519(&identity), Err(WeakKey));
         assert_eq!(KeyMaterial::ed25519(&[0; 32]), Err(WeakKey));
+        // 18 + p, which is no way to write 18.
+        assert_eq!(KeyMaterial::ed25519(&[0xff; 32]), Err(WeakKey));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! sequence window (the writer's, in the commit of the alert).
 
 use super::alert::AlertContent;
-use super::device::{Algorithm, DeviceAddress};
+use super::device::{Algorithm, DeviceAddress, Novelty};
 use super::name::Slug;
 use super::registry::{
     AlertKind, Company, Device, DeviceKey, HEARTBEAT, Registry, SILENT_DEVICE, Site,
@@ -252,6 +252,18 @@ pub fn verify(
     }
     let kind = kind_of(registry, company.row, &claims.kind)?;
     Ok(Purpose::Alert { kind, late })
+}
+
+/// Why a number is refused, where it is.
+#[must_use]
+pub const fn out_of_sequence(novelty: Novelty) -> Option<Rejected> {
+    let detail = match novelty {
+        Novelty::New | Novelty::Repeat => return None,
+        Novelty::Conflict => "seq ya se usó con otro mensaje",
+        Novelty::TooOld => "seq es más antiguo que la ventana",
+        Novelty::TooFar => "seq salta demasiado",
+    };
+    Some(Rejected::new(Reason::Sequence, detail))
 }
 
 /// The kind of alert that a device or an operator may raise.

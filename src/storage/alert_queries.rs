@@ -61,8 +61,8 @@ pub struct AlertFilter {
     pub site: Option<String>,
     /// Of which device.
     pub device: Option<String>,
-    /// In which states; in any where there are none.
-    pub states: Vec<AlertState>,
+    /// In which states; in any where this is not said.
+    pub states: Option<Vec<AlertState>>,
     /// Of which kind.
     pub kind: Option<String>,
     /// How urgent.
@@ -112,10 +112,10 @@ pub fn alerts(
     if let Some(device) = &wanted.device {
         query = query.filter(devices::slug.eq(device.clone()));
     }
-    if !wanted.states.is_empty() {
-        let codes = wanted.states.iter().copied().map(state_code);
+    if let Some(states) = &wanted.states {
+        let codes = states.iter().copied().map(state_code);
         query = query.filter(alerts::state.eq_any(codes.collect::<Vec<_>>()));
-        if wanted.states.iter().all(|state| state.is_open()) {
+        if states.iter().all(|state| state.is_open()) {
             // In the words of the partial index, which the list of states would not be found by.
             query = query.filter(alerts::state.le(2));
         }

@@ -5,6 +5,7 @@
 //! is a change for every client that is out there.
 
 use crate::support::client::{Client, Response, finish};
+use crate::support::device::{Device, Signing, register};
 use crate::support::{Atalaya, Message, Mosquitto, Subscriber, eventually, schema};
 use atalaya::http::ROUTES;
 use atalaya::wire::ProblemKind;
@@ -199,6 +200,230 @@ async fn what_rest_answers_is_what_clients_read() {
 }
 
 #[actix_web::test]
+async fn what_the_hub_publishes_is_what_devices_and_people_read() {
+    let broker = Mosquitto::start();
+    let subscriber = Subscriber::to(broker.port, &["empresas/#"]).await;
+    let atalaya = Atalaya::with_broker(&broker).start().await;
+    let client = atalaya.client();
+    let mut button = Device::enrol(&client, "boton-1").await;
+    for (name, kind) in [
+        ("luz-1", "SEMAFORO"),
+        ("pantalla-1", "PANTALLA"),
+        ("sirena-1", "SIRENA"),
+    ] {
+        register(&client, "banco", "principal", name, kind).await;
+    }
+    let (replies, news) = (button.topic("respuesta"), "empresas/banco/alertas");
+    let nth = async |topic: &str, n: usize| {
+        eventually(&format!("message {n} on {topic}"), || async {
+            distinct(&subscriber, topic).into_iter().nth(n)
+        })
+        .await
+    };
+
+    let mut claims = button.claims(1, "ROJO");
+    claims["descripcion"] = json!("Robo en caja 2");
+    claims["ubicacion"] = json!({"piso": 1, "zona": "cajas"});
+    claims["datos"] = json!({"pulsaciones": 2});
+    button.seq = 1;
+    let message = button.sign(&claims);
+    let answer = client.submit(&message).await.text();
+    golden("respuesta-aceptada", &answer);
+    // The answer over HTTP is the one that is published, to the byte.
+    assert_eq!(nth(&replies, 0).await.text(), answer);
+    let again = client.submit(&message).await.text();
+    golden("respuesta-duplicada", &again);
+    assert_eq!(nth(&replies, 1).await.text(), again);
+    let beat = client.submit(&button.alert("LATIDO")).await.text();
+    golden("respuesta-latido", &beat);
+    assert_eq!(nth(&replies, 2).await.text(), beat);
+    let mut elsewhere = button.claims(9, "ROJO");
+    elsewhere["aud"] = json!("otra");
+    let elsewhere = button.sign(&elsewhere);
+    subscriber
+        .publish(&button.topic("alerta"), false, &elsewhere)
+        .await;
+    golden("respuesta-rechazada", &nth(&replies, 3).await.text());
+    golden("alerta-rechazada", &client.submit(&elsewhere).await.text());
+
+    let order = |device: &str| format!("empresas/banco/principal/{device}/comando");
+    golden("comando-semaforo", &nth(&order("luz-1"), 0).await.text());
+    golden(
+        "comando-pantalla",
+        &nth(&order("pantalla-1"), 0).await.text(),
+    );
+    golden("comando-sirena", &nth(&order("sirena-1"), 0).await.text());
+    let mut repeated = button.claims(button.seq + 1, "ROJO");
+    button.seq += 1;
+    repeated["descripcion"] = json!("otra vez");
+    let alert = client.accepts(&button.sign(&repeated)).await;
+    client.step(&alert, "reconocer", &json!({})).await;
+    client
+        .step(&alert, "resolver", &json!({"motivo": "llegó la policía"}))
+        .await;
+    golden("comando-normal", &nth(&order("luz-1"), 1).await.text());
+    let manual = client.raise("luz-1", "VERDE").await.json();
+    let manual = manual["alerta_id"].as_str().unwrap();
+    client
+        .step(manual, "descartar", &json!({"motivo": "ensayo"}))
+        .await;
+    for (n, name) in [
+        "alerta-creada",
+        "alerta-repetida",
+        "alerta-reconocida",
+        "alerta-resuelta",
+        "alerta-de-operador",
+        "alerta-descartada",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        golden(name, &nth(news, n).await.text());
+    }
+    golden(
+        "alerta-con-historia",
+        &client
+            .get(&format!("/api/v1/alertas/{alert}"))
+            .await
+            .unwrap()
+            .text(),
+    );
+    let late = Subscriber::to(broker.port, &["empresas/#", "atalaya/estado"]).await;
+    late.wait_for("what is retained", |m| m.topic == "atalaya/estado")
+        .await;
+    let of_ours = |m: &&Message| {
+        ["respuesta", "comando", "alertas"]
+            .iter()
+            .any(|last| m.topic.ends_with(last))
+    };
+    assert!(
+        subscriber
+            .all()
+            .iter()
+            .filter(of_ours)
+            .all(|m| m.qos == 1 && !m.retain)
+    );
+    assert_eq!(
+        late.all().iter().filter(of_ours).count(),
+        0,
+        "nothing of it is retained"
+    );
+}
+
+#[actix_web::test]
+async fn what_the_registry_answers_is_what_clients_read() {
+    let atalaya = Atalaya::without_mqtt().start().await;
+    let client = atalaya.client();
+    let send = async |method: &str, path: &str, body: Value| {
+        let answer = client.send(method.parse().unwrap(), path, &body).await;
+        assert!(answer.status < 500, "{}", answer.text());
+        answer.text()
+    };
+    let get = async |path: &str| client.get(path).await.unwrap().text();
+    let acme = json!({"empresa": "acme", "nombre": "Acme"});
+    golden(
+        "empresa",
+        &send("POST", "/api/v1/empresas", acme.clone()).await,
+    );
+    golden(
+        "empresa-existe",
+        &send("POST", "/api/v1/empresas", acme).await,
+    );
+    let site = json!({"empresa": "acme", "sede": "norte", "nombre": "Norte", "zona_horaria": "America/Guayaquil"});
+    golden("sede", &send("POST", "/api/v1/sedes", site).await);
+    let device = json!({"hardware": "sensor-1", "empresa": "acme", "sede": "norte", "tipo": "SENSOR", "nombre": "Humo"});
+    golden(
+        "hardware-nuevo",
+        &send("POST", "/api/v1/hardware", device).await,
+    );
+    let keys = "/api/v1/hardware/sensor-1/claves";
+    golden(
+        "clave-con-secreto",
+        &send("POST", keys, json!({"alg": "HS256"})).await,
+    );
+    let signing = Signing::ed25519(7);
+    let key = send(
+        "POST",
+        keys,
+        json!({"alg": "EdDSA", "clave_publica": signing.public()}),
+    )
+    .await;
+    golden("clave", &key);
+    golden(
+        "demasiadas-claves",
+        &send("POST", keys, json!({"alg": "HS256"})).await,
+    );
+    golden("claves", &get(keys).await);
+    let kid = serde_json::from_str::<Value>(&key).unwrap()["kid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut sensor = Device {
+        company: "acme".to_owned(),
+        site: "norte".to_owned(),
+        name: "sensor-1".to_owned(),
+        kid: kid.clone(),
+        signing,
+        seq: 0,
+    };
+    let taken = sensor.alert("AMARILLO");
+    let alert = client.accepts(&taken).await;
+    golden("hardware", &get("/api/v1/hardware/sensor-1").await);
+    golden(
+        "clave-revocada",
+        &client
+            .bare(Method::DELETE, &format!("{keys}/{kid}"))
+            .await
+            .text(),
+    );
+    let refused = sensor.alert("ROJO");
+    golden(
+        "validacion",
+        &client
+            .jose("/api/v1/alertas/validacion", &refused)
+            .await
+            .text(),
+    );
+    assert_eq!(client.submit(&refused).await.status, 422);
+    let kept = eventually("it is in quarantine", || async {
+        let kept = client.get("/api/v1/cuarentena").await.ok()?;
+        (kept.json()["datos"] != json!([])).then(|| kept.text())
+    })
+    .await;
+    golden("cuarentena", &kept);
+    golden("alertas", &get("/api/v1/alertas").await);
+    let path = format!("/api/v1/alertas/{alert}/resolver");
+    golden("alerta", &send("POST", &path, json!({})).await);
+    let path = format!("/api/v1/alertas/{alert}/reconocer");
+    golden("paso-no-permitido", &send("POST", &path, json!({})).await);
+    let kind = json!({"nombre": "Humo", "prioridad": "alta", "color": "#808080", "elementos": ["extintor"],
+        "escalar_segundos": 30});
+    golden(
+        "tipo-de-alarma",
+        &send("PUT", "/api/v1/tipos_alarma/acme/HUMO", kind).await,
+    );
+    golden(
+        "tipos-de-alarma",
+        &get("/api/v1/tipos_alarma?empresa=banco").await,
+    );
+    golden("tipos-de-hardware", &get("/api/v1/tipos_hardware").await);
+    golden("reglas", &get("/api/v1/reglas?empresa=acme").await);
+    let rule = json!({"empresa": "acme", "nombre": "Aviso", "condicion": "alerta.prioridad == 'media'",
+        "acciones": [{"accion": "notificar", "grupo": "guardia"}]});
+    golden("regla", &send("POST", "/api/v1/reglas", rule.clone()).await);
+    let trial = json!({"regla": rule, "alerta_id": alert});
+    golden(
+        "prueba-de-reglas",
+        &send("POST", "/api/v1/reglas/prueba", trial).await,
+    );
+    let wrong = json!({"empresa": "acme", "nombre": "Mal", "condicion": "hora > 20\n&& colr == 1", "acciones": []});
+    golden(
+        "regla-invalida",
+        &send("POST", "/api/v1/reglas", wrong).await,
+    );
+}
+
+#[actix_web::test]
 async fn the_document_has_exactly_the_routes_of_the_api() {
     let atalaya = Atalaya::without_mqtt().start().await;
     let document = document(&atalaya.client()).await;
@@ -295,6 +520,431 @@ async fn every_answer_is_as_the_document_says() {
     }
 }
 
+/// A call, and the status that it must have: method, address, its template where it differs, body.
+struct Call(
+    &'static str,
+    &'static str,
+    String,
+    Option<Value>,
+    &'static [u16],
+);
+
+#[actix_web::test]
+async fn every_answer_of_the_hub_is_as_the_document_says() {
+    let atalaya = Atalaya::without_mqtt()
+        .set("DEVICE_RATE", 1)
+        .set("DEVICE_BURST", 9)
+        .start()
+        .await;
+    let client = atalaya.client();
+    let document = document(&client).await;
+    let mut button = Device::enrol(&client, "boton-1").await;
+    register(&client, "banco", "principal", "luz-1", "SEMAFORO").await;
+    let mut content = button.claims(1, "ROJO");
+    content["ubicacion"] = json!({"piso": 1});
+    content["datos"] = json!({"a": [1]});
+    button.seq = 1;
+    let first = button.sign(&content);
+    let alert = client.accepts(&first).await;
+    let mut elsewhere = button.claims(9, "ROJO");
+    elsewhere["aud"] = json!("otra");
+    let elsewhere = button.sign(&elsewhere);
+    assert_eq!(client.submit(&elsewhere).await.status, 422);
+    let suspect = eventually("it is in quarantine", || async {
+        let kept = client.walk("/api/v1/cuarentena", "", 1).await;
+        Some(kept.first()?["id"].to_string())
+    })
+    .await;
+    let second = client.accepts(&button.alert("AZUL")).await;
+    let kid = client.json("/api/v1/hardware/boton-1").await["claves"][0]["kid"].clone();
+    let kid = kid.as_str().unwrap();
+
+    let alerts = "/api/v1/alertas";
+    let validation = "/api/v1/alertas/validacion";
+    let (companies, sites, devices) = ("/api/v1/empresas", "/api/v1/sedes", "/api/v1/hardware");
+    let company = "/api/v1/empresas/{empresa}";
+    let site = "/api/v1/sedes/{empresa}/{sede}";
+    let device = "/api/v1/hardware/{hardware}";
+    let keys = "/api/v1/hardware/{hardware}/claves";
+    let kind = "/api/v1/tipos_alarma/{empresa}/{tipo_alarma}";
+    let (rules, rule) = ("/api/v1/reglas", "/api/v1/reglas/{id}");
+    let quarantine = "/api/v1/cuarentena/{id}";
+    let at = |template: &str, values: &[&str]| {
+        let mut path = template.to_owned();
+        for value in values {
+            let (start, end) = (path.find('{').unwrap(), path.find('}').unwrap());
+            path.replace_range(start..=end, value);
+        }
+        path
+    };
+    let acme = json!({"empresa": "acme"});
+    let norte = json!({"empresa": "acme", "sede": "norte"});
+    let sensor = json!({"hardware": "s", "empresa": "acme", "sede": "norte", "tipo": "SENSOR"});
+    let smoke = json!({"nombre": "Humo", "prioridad": "baja", "color": "gris"});
+    let manual = json!({"hardware": "luz-1", "tipo_alarma": "VERDE"});
+    let regla = json!({"empresa": "banco", "nombre": "r", "condicion": "true",
+        "acciones": [{"accion": "notificar", "grupo": "guardia"}]});
+    let wrong = json!({"empresa": "banco", "nombre": "r", "condicion": "1 +", "acciones": []});
+    let signed = |message: &str| Some(json!(message));
+    let acknowledge = "/api/v1/alertas/{id}/reconocer";
+    let resolve = "/api/v1/alertas/{id}/resolver";
+    let discard = "/api/v1/alertas/{id}/descartar";
+    let mut calls = vec![
+        Call(
+            "POST",
+            alerts,
+            alerts.to_owned(),
+            signed(&button.alert("ROJO")),
+            &[201],
+        ),
+        Call("POST", alerts, alerts.to_owned(), signed(&first), &[200]),
+        Call("POST", alerts, alerts.to_owned(), signed("x"), &[422]),
+        Call(
+            "POST",
+            alerts,
+            alerts.to_owned(),
+            Some(manual.clone()),
+            &[201],
+        ),
+        Call(
+            "POST",
+            alerts,
+            alerts.to_owned(),
+            Some(manual.clone()),
+            &[200],
+        ),
+        Call("POST", alerts, alerts.to_owned(), Some(json!({})), &[400]),
+        Call(
+            "POST",
+            validation,
+            validation.to_owned(),
+            signed(&button.alert("ROJO")),
+            &[200],
+        ),
+        Call(
+            "POST",
+            validation,
+            validation.to_owned(),
+            signed(&elsewhere),
+            &[200],
+        ),
+        Call(
+            "POST",
+            validation,
+            validation.to_owned(),
+            signed("x"),
+            &[200],
+        ),
+        Call(
+            "POST",
+            validation,
+            validation.to_owned(),
+            Some(manual),
+            &[200],
+        ),
+        Call("GET", alerts, alerts.to_owned(), None, &[200]),
+        Call("GET", alerts, format!("{alerts}?limite=1"), None, &[200]),
+        Call("GET", alerts, format!("{alerts}?limite=0"), None, &[400]),
+        Call(
+            "POST",
+            acknowledge,
+            at(acknowledge, &[&alert]),
+            Some(json!({})),
+            &[200],
+        ),
+        Call(
+            "POST",
+            resolve,
+            at(resolve, &[&alert]),
+            Some(json!({"motivo": "ya"})),
+            &[200],
+        ),
+        Call(
+            "POST",
+            resolve,
+            at(resolve, &["x"]),
+            Some(json!({})),
+            &[404],
+        ),
+        Call(
+            "POST",
+            discard,
+            at(discard, &[&alert]),
+            Some(json!({"motivo": "ya"})),
+            &[409],
+        ),
+        Call(
+            "POST",
+            discard,
+            at(discard, &[&second]),
+            Some(json!({"motivo": "ya"})),
+            &[200],
+        ),
+        Call(
+            "GET",
+            "/api/v1/alertas/{id}",
+            format!("{alerts}/{alert}"),
+            None,
+            &[200],
+        ),
+        Call(
+            "GET",
+            "/api/v1/alertas/{id}",
+            format!("{alerts}/{alert}?limite=1"),
+            None,
+            &[200],
+        ),
+        Call(
+            "GET",
+            "/api/v1/alertas/{id}",
+            format!("{alerts}/x"),
+            None,
+            &[404],
+        ),
+        Call(
+            "POST",
+            companies,
+            companies.to_owned(),
+            Some(acme.clone()),
+            &[201],
+        ),
+        Call("POST", companies, companies.to_owned(), Some(acme), &[409]),
+        Call("GET", companies, companies.to_owned(), None, &[200]),
+        Call(
+            "GET",
+            companies,
+            format!("{companies}?limite=1"),
+            None,
+            &[200],
+        ),
+        Call("GET", company, at(company, &["acme"]), None, &[200]),
+        Call("GET", company, at(company, &["nadie"]), None, &[404]),
+        Call(
+            "PATCH",
+            company,
+            at(company, &["acme"]),
+            Some(json!({"activa": true})),
+            &[200],
+        ),
+        Call("POST", sites, sites.to_owned(), Some(norte.clone()), &[201]),
+        Call("POST", sites, sites.to_owned(), Some(norte), &[409]),
+        Call("GET", sites, sites.to_owned(), None, &[200]),
+        Call("GET", site, at(site, &["acme", "norte"]), None, &[200]),
+        Call("GET", site, at(site, &["acme", "sur"]), None, &[404]),
+        Call(
+            "PATCH",
+            site,
+            at(site, &["acme", "norte"]),
+            Some(json!({"nombre": "N"})),
+            &[200],
+        ),
+        Call(
+            "POST",
+            devices,
+            devices.to_owned(),
+            Some(sensor.clone()),
+            &[201],
+        ),
+        Call("POST", devices, devices.to_owned(), Some(sensor), &[409]),
+        Call("GET", devices, devices.to_owned(), None, &[200]),
+        Call("GET", device, at(device, &["boton-1"]), None, &[200]),
+        Call("GET", device, at(device, &["nadie"]), None, &[404]),
+        Call(
+            "PATCH",
+            device,
+            at(device, &["s"]),
+            Some(json!({"activo": true})),
+            &[200],
+        ),
+        Call(
+            "POST",
+            keys,
+            at(keys, &["s"]),
+            Some(json!({"alg": "HS256"})),
+            &[201],
+        ),
+        Call(
+            "POST",
+            keys,
+            at(keys, &["s"]),
+            Some(json!({"alg": "none"})),
+            &[422],
+        ),
+        Call("GET", keys, at(keys, &["boton-1"]), None, &[200]),
+        Call(
+            "GET",
+            "/api/v1/tipos_hardware",
+            "/api/v1/tipos_hardware".to_owned(),
+            None,
+            &[200],
+        ),
+        Call(
+            "PUT",
+            "/api/v1/tipos_hardware/{tipo}",
+            "/api/v1/tipos_hardware/T".to_owned(),
+            Some(json!({})),
+            &[200],
+        ),
+        Call(
+            "GET",
+            "/api/v1/tipos_alarma",
+            "/api/v1/tipos_alarma".to_owned(),
+            None,
+            &[200],
+        ),
+        Call(
+            "PUT",
+            kind,
+            at(kind, &["acme", "HUMO"]),
+            Some(smoke.clone()),
+            &[200],
+        ),
+        Call(
+            "PUT",
+            kind,
+            at(kind, &["nadie", "HUMO"]),
+            Some(smoke),
+            &[404],
+        ),
+        Call("POST", rules, rules.to_owned(), Some(regla.clone()), &[201]),
+        Call("POST", rules, rules.to_owned(), Some(wrong), &[422]),
+        Call("GET", rules, rules.to_owned(), None, &[200]),
+        Call("GET", rule, at(rule, &["1"]), None, &[200]),
+        Call("GET", rule, at(rule, &["999999"]), None, &[404]),
+        Call(
+            "PATCH",
+            rule,
+            at(rule, &["1"]),
+            Some(json!({"orden": 7})),
+            &[200],
+        ),
+        Call(
+            "PATCH",
+            rule,
+            at(rule, &["1"]),
+            Some(json!({"orden": 7, "version": 1})),
+            &[409],
+        ),
+        Call(
+            "GET",
+            "/api/v1/reglas/{id}/versiones",
+            format!("{rules}/1/versiones"),
+            None,
+            &[200],
+        ),
+        Call(
+            "POST",
+            "/api/v1/reglas/prueba",
+            format!("{rules}/prueba"),
+            Some(json!({"dias": 1})),
+            &[200],
+        ),
+        Call(
+            "POST",
+            "/api/v1/reglas/prueba",
+            format!("{rules}/prueba"),
+            Some(json!({"regla": regla, "alerta_id": alert})),
+            &[200],
+        ),
+        Call(
+            "POST",
+            "/api/v1/reglas/prueba",
+            format!("{rules}/prueba"),
+            Some(json!({})),
+            &[422],
+        ),
+        Call(
+            "GET",
+            "/api/v1/cuarentena",
+            "/api/v1/cuarentena".to_owned(),
+            None,
+            &[200],
+        ),
+        Call("GET", quarantine, at(quarantine, &[&suspect]), None, &[200]),
+        Call("GET", quarantine, at(quarantine, &["0"]), None, &[404]),
+        Call(
+            "POST",
+            "/api/v1/cuarentena/{id}/reenviar",
+            format!("/api/v1/cuarentena/{suspect}/reenviar"),
+            None,
+            &[422],
+        ),
+        Call(
+            "DELETE",
+            quarantine,
+            at(quarantine, &[&suspect]),
+            None,
+            &[204],
+        ),
+        Call(
+            "DELETE",
+            quarantine,
+            at(quarantine, &[&suspect]),
+            None,
+            &[404],
+        ),
+        Call(
+            "DELETE",
+            "/api/v1/hardware/{hardware}/claves/{kid}",
+            format!("{devices}/boton-1/claves/{kid}"),
+            None,
+            &[200],
+        ),
+        Call(
+            "DELETE",
+            "/api/v1/hardware/{hardware}/claves/{kid}",
+            format!("{devices}/boton-1/claves/{kid}"),
+            None,
+            &[404],
+        ),
+    ];
+    // What the device sends beyond its limit comes last.
+    let flood = button.alert("ROJO");
+    for _ in 0..12 {
+        calls.push(Call(
+            "POST",
+            alerts,
+            alerts.to_owned(),
+            signed(&flood),
+            &[422, 429],
+        ));
+    }
+    let mut checked = BTreeSet::new();
+    let mut statuses = BTreeSet::new();
+    for Call(method, template, path, body, expected) in calls {
+        let method_name = method.parse().unwrap();
+        let answer = match &body {
+            Some(body) => client.send(method_name, &path, body).await,
+            None => client.bare(method_name, &path).await,
+        };
+        assert!(
+            expected.contains(&answer.status),
+            "{method} {path} {body:?}: {}",
+            answer.text()
+        );
+        is_documented(&document, template, &method.to_lowercase(), &answer);
+        statuses.insert(answer.status);
+        if answer.status < 400 {
+            checked.insert((template, method));
+        }
+    }
+    assert!(statuses.contains(&429), "{statuses:?}");
+    // A route of the hub whose answer nobody looks at is one that nobody has compared.
+    let all: BTreeSet<(&str, &str)> = ROUTES
+        .iter()
+        .filter(|(path, _)| path.starts_with("/api/v1/"))
+        .filter(|(path, _)| {
+            !["cuentas", "transferencias", "estadisticas"]
+                .iter()
+                .any(|old| path.contains(old))
+        })
+        .flat_map(|(path, methods)| methods.iter().map(move |method| (*path, *method)))
+        // It is answered as an alert is; what it takes to succeed stands in `hub_life`.
+        .filter(|(path, _)| !path.ends_with("/reenviar"))
+        .collect();
+    assert_eq!(checked, all);
+}
+
 #[test]
 fn codes_are_as_clients_know_them() {
     let codes: Vec<String> = ProblemKind::ALL
@@ -326,6 +976,11 @@ async fn document(client: &Client) -> Value {
 fn is_documented(document: &Value, path: &str, method: &str, answer: &Response) {
     let responses = &document["paths"][path][method]["responses"];
     let status = answer.status.to_string();
+    if answer.status == 204 {
+        assert!(responses.get(&status).is_some(), "{method} {path}: no 204");
+        assert!(answer.body.is_empty(), "{method} {path}: a body in 204");
+        return;
+    }
     let class = format!("{}XX", &status[..1]);
     let response = responses.get(&status).or_else(|| responses.get(&class));
     let response = response.unwrap_or_else(|| panic!("{method} {path}: no {status}"));
@@ -376,13 +1031,40 @@ fn timeless(payload: &str) -> String {
         text.parse::<uuid::Uuid>().unwrap();
     };
     let ours = |text: &str| assert_eq!(text, env!("CARGO_PKG_VERSION"));
-    let payload = replace(payload, "timestamp", "2026-01-15T14:30:00.123Z", &moment);
-    let payload = replace(
-        &payload,
-        "tx_id",
-        "01990000-0000-7000-8000-000000000000",
-        &version_7,
-    );
+    let digest =
+        |text: &str| assert!(text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()));
+    let of_32_bytes = |text: &str| assert_eq!(text.len(), 43);
+    let made = |text: &str| assert!(text.len() == 33 && text.starts_with('k'), "{text}");
+    let some = |text: &str| assert!(text.len() > 100, "{text}");
+    let mut payload = payload.to_owned();
+    for field in [
+        "timestamp",
+        "creada",
+        "creado",
+        "actualizada",
+        "reconocida",
+        "cerrada",
+        "revocada",
+        "recibida",
+        "estado_desde",
+        "ultima_senal",
+        "modificada",
+    ] {
+        payload = replace(&payload, field, "2026-01-15T14:30:00.123Z", &moment);
+    }
+    for field in ["tx_id", "alerta_id"] {
+        payload = replace(
+            &payload,
+            field,
+            "01990000-0000-7000-8000-000000000000",
+            &version_7,
+        );
+    }
+    let payload = replace(&payload, "huella", &"0".repeat(64), &digest);
+    let payload = replace(&payload, "secreto", "(32 bytes)", &of_32_bytes);
+    let payload = replace(&payload, "kid", "k00000000000000000000000000000000", &made);
+    let payload = replace(&payload, "mensaje", "(JWS)", &some);
+    let payload = replace(&payload, "mensaje_base64", "(base64)", &some);
     let payload = replace(
         &payload,
         "base",

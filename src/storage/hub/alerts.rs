@@ -6,7 +6,7 @@ use super::{
 };
 use crate::domain::registry::{AlertKind, Device};
 use crate::domain::rule::{Situation, plan};
-use crate::domain::validation::{Located, Reason, Rejected, key_of, kind_of, locate};
+use crate::domain::validation::{Located, Rejected, key_of, kind_of, locate, out_of_sequence};
 use crate::domain::{
     AlertChange, AlertContent, AlertState, AlertStep, DeviceAddress, DeviceCommand, Entry, Fact,
     MessageRef, Novelty, Plan, Principal, Priority, Prose, Registry, RuleRef, Slug, StepTexts,
@@ -112,21 +112,21 @@ impl Hub {
             .uses
             .get(&key)
             .map_or(Novelty::New, |used| used.window.look_at(seq, short));
-        let sequence = |detail| Verdict::Rejected(Rejected::new(Reason::Sequence, detail));
-        match novelty {
-            Novelty::New => self.accept(group, verified, located),
-            Novelty::Repeat => Ok(Verdict::Duplicate {
-                alert: self.made_by(group, key, seq)?.map(|(id, _)| id),
-            }),
-            Novelty::TooOld => match self.made_by(group, key, seq)? {
-                Some((id, digest)) if digest == message.digest => {
-                    Ok(Verdict::Duplicate { alert: Some(id) })
-                }
-                _ => Ok(sequence("seq es más antiguo que la ventana")),
-            },
-            Novelty::Conflict => Ok(sequence("seq ya se usó con otro mensaje")),
-            Novelty::TooFar => Ok(sequence("seq salta demasiado")),
+        if let Novelty::TooOld = novelty
+            && let Some((id, digest)) = self.made_by(group, key, seq)?
+            && digest == message.digest
+        {
+            return Ok(Verdict::Duplicate { alert: Some(id) });
         }
+        if let Some(rejected) = out_of_sequence(novelty) {
+            return Ok(Verdict::Rejected(rejected));
+        }
+        if novelty == Novelty::New {
+            return self.accept(group, verified, located);
+        }
+        Ok(Verdict::Duplicate {
+            alert: self.made_by(group, key, seq)?.map(|(id, _)| id),
+        })
     }
 
     /// What was true when the message was checked may have changed since: a key revoked or a

@@ -122,6 +122,7 @@ impl Hub {
             active,
         });
         self.registry_mut().put_company(company);
+        self.watch_all(group.now);
         note(group, (row, None), Subject::Company, change)
     }
 

@@ -1,10 +1,15 @@
 //! Checks a database against what is promised of it, from its rows alone.
 
+use super::device::hex;
 use atalaya::storage::rows::JournalRow;
-use atalaya::storage::schema::{accounts, installation, journal, lanes};
+use atalaya::storage::schema::{
+    accounts, alert_messages, alerts, device_keys, installation, journal, journal_texts, lanes,
+};
 use atalaya::storage::{Connection, chain};
 use diesel::prelude::*;
-use std::collections::HashMap;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// Opens an SQLite file beside whoever uses it.
@@ -18,6 +23,8 @@ pub fn open(database: &Path) -> Connection {
 }
 
 const POSTED: i32 = 2;
+const ALERT: i32 = 4;
+const SETTING: i32 = 5;
 const DEPOSIT: i32 = 1;
 const WITHDRAWAL: i32 = 2;
 const SENT: i32 = 3;
@@ -31,10 +38,13 @@ struct State {
 }
 
 /// Walks the journal: no gap, each link right, each balance the sum of its postings, each version
-/// one more, each posting naming the one before it, and the tables saying the same as the journal.
-/// The error says what is wrong first.
+/// one more, each posting naming the one before it, each alert taking the steps that it may, each
+/// text the one whose digest is in the chain, each message used once, and the tables saying the
+/// same as the journal. The error says what is wrong first.
 pub fn audit(database: &Path) -> Result<usize, String> {
     let connection = &mut open(database);
+    // Whoever uses the file may go on; this is how it was at one moment.
+    diesel::sql_query("BEGIN").execute(connection).unwrap();
     let rows: Vec<JournalRow> = journal::table
         .order(journal::seq.asc())
         .select(JournalRow::as_select())
@@ -51,6 +61,7 @@ pub fn audit(database: &Path) -> Result<usize, String> {
 
     let mut link = chain::genesis(&id, 0);
     let mut states: HashMap<i64, State> = HashMap::new();
+    let mut lives = Lives::read(connection);
     let (mut posted, mut paid_in) = (0, 0);
     for (row, expected) in rows.iter().zip(1..) {
         if row.seq != expected {
@@ -59,6 +70,13 @@ pub fn audit(database: &Path) -> Result<usize, String> {
         link = chain::link(&link, row);
         if row.hash != link {
             return Err(format!("row {expected} breaks the chain"));
+        }
+        match row.fact {
+            ALERT => lives
+                .step(row)
+                .map_err(|error| format!("row {expected}: {error}"))?,
+            SETTING => is_setting(row).map_err(|error| format!("row {expected}: {error}"))?,
+            _ => {}
         }
         if row.fact != POSTED {
             continue;
@@ -115,5 +133,229 @@ pub fn audit(database: &Path) -> Result<usize, String> {
     if total != paid_in {
         return Err(format!("{paid_in} cents came in and {total} are there"));
     }
+    lives.are_all(connection)?;
     Ok(rows.len())
+}
+
+/// A setting is a code and a JSON object.
+fn is_setting(row: &JournalRow) -> Result<(), String> {
+    let details = row.details.as_deref().unwrap_or_default();
+    let text = std::str::from_utf8(details).map_err(|error| error.to_string())?;
+    let (code, change) = text.split_once(' ').ok_or("a setting without a code")?;
+    code.parse::<i32>().map_err(|error| error.to_string())?;
+    let change: Value = serde_json::from_str(change).map_err(|error| error.to_string())?;
+    change
+        .is_object()
+        .then_some(())
+        .ok_or("no object".to_owned())
+}
+
+const RAISED: i64 = 1;
+const REPEATED: i64 = 2;
+const ACKNOWLEDGED: i64 = 3;
+const RESOLVED: i64 = 4;
+const DISCARDED: i64 = 5;
+const ESCALATED: i64 = 6;
+
+/// Where an alert stands, by the journal or by its row.
+#[derive(Default, Clone, PartialEq, Eq, Debug)]
+struct Life {
+    id: String,
+    device: i64,
+    kind: String,
+    priority: i64,
+    late: bool,
+    state: i64,
+    count: i64,
+    escalations: i64,
+    first_seq: i64,
+    last_seq: i64,
+}
+
+/// A message by its kid and its number: which alert it is of, and its digest.
+type Messages = BTreeMap<(String, u64), (i64, String)>;
+
+/// Alerts as the journal tells of them.
+struct Lives {
+    alerts: BTreeMap<i64, Life>,
+    texts: HashMap<i64, Vec<u8>>,
+    messages: Messages,
+}
+
+impl Lives {
+    fn read(connection: &mut Connection) -> Self {
+        let texts: Vec<(i64, Vec<u8>)> = journal_texts::table.load(connection).unwrap();
+        Self {
+            alerts: BTreeMap::new(),
+            texts: texts.into_iter().collect(),
+            messages: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, row: &JournalRow) -> Result<(), String> {
+        let details = row.details.as_deref().ok_or("a step without details")?;
+        let details: Value = serde_json::from_slice(details).map_err(|error| error.to_string())?;
+        let text = self.texts.remove(&row.seq);
+        if details["x"].as_str() != text.as_deref().map(texts_digest).as_deref() {
+            return Err("its text is another".to_owned());
+        }
+        let number = |value: &Value| value.as_i64().ok_or(format!("{details}"));
+        let alert = number(&details["a"][0])?;
+        let steps = &details["s"];
+        let (change, state) = (number(&steps[2])?, number(&steps[3])?);
+        let message = details.get("m").map(|message| {
+            let text = |index: usize| message[index].as_str().unwrap_or_default().to_owned();
+            let seq = message[1].as_u64().unwrap_or_default();
+            ((text(0), seq), (alert, text(2)))
+        });
+        if let Some((name, made)) = message
+            && self.messages.insert(name, made).is_some()
+        {
+            return Err("its message was used before".to_owned());
+        }
+        let told = Life {
+            id: details["a"][1].as_str().unwrap_or_default().to_owned(),
+            device: number(&details["d"])?,
+            kind: details["k"].as_str().unwrap_or_default().to_owned(),
+            priority: number(&steps[0])?,
+            late: steps[1] == true,
+            state,
+            count: number(&steps[4])?,
+            ..Life::default()
+        };
+        let before = self.alerts.get(&alert).cloned();
+        let previous = before.as_ref().map_or(0, |life| life.last_seq);
+        if row.previous_seq != Some(previous) {
+            return Err("the step before it is another".to_owned());
+        }
+        let before = before.unwrap_or_default();
+        let fits = match (change, before.state) {
+            (RAISED, 0) | (ESCALATED, 1) => state == 1,
+            (REPEATED, 1..) => state == before.state,
+            (ACKNOWLEDGED, 1) => state == 2,
+            (RESOLVED, 1 | 2) => state == 3,
+            (DISCARDED, 1 | 2) => state == 4,
+            _ => false,
+        };
+        let expected = Life {
+            state,
+            count: before.count + i64::from(matches!(change, RAISED | REPEATED)),
+            escalations: before.escalations + i64::from(change == ESCALATED),
+            first_seq: if change == RAISED {
+                row.seq
+            } else {
+                before.first_seq
+            },
+            // A repetition points back and is not pointed to.
+            last_seq: if change == REPEATED {
+                before.last_seq
+            } else {
+                row.seq
+            },
+            ..if change == RAISED {
+                told.clone()
+            } else {
+                before
+            }
+        };
+        let told = Life {
+            escalations: expected.escalations,
+            first_seq: expected.first_seq,
+            last_seq: expected.last_seq,
+            ..told
+        };
+        if !fits || told != expected {
+            return Err(format!(
+                "change {change} made {told:?} where {expected:?} follows"
+            ));
+        }
+        self.alerts.insert(alert, expected);
+        Ok(())
+    }
+
+    /// The tables say what the journal says, and no more.
+    fn are_all(self, connection: &mut Connection) -> Result<(), String> {
+        type Columns = (
+            i64,
+            Vec<u8>,
+            i64,
+            String,
+            i32,
+            bool,
+            i32,
+            i64,
+            i64,
+            i64,
+            i64,
+        );
+        let stored: Vec<Columns> = alerts::table
+            .select((
+                alerts::id,
+                alerts::alert_id,
+                alerts::device_id,
+                alerts::kind,
+                alerts::priority,
+                alerts::late,
+                alerts::state,
+                alerts::count,
+                alerts::escalations,
+                alerts::first_seq,
+                alerts::last_seq,
+            ))
+            .load(connection)
+            .unwrap();
+        let stored: BTreeMap<i64, Life> = stored
+            .into_iter()
+            .map(|row| {
+                let life = Life {
+                    id: uuid::Uuid::from_slice(&row.1).unwrap().to_string(),
+                    device: row.2,
+                    kind: row.3,
+                    priority: row.4.into(),
+                    late: row.5,
+                    state: row.6.into(),
+                    count: row.7,
+                    escalations: row.8,
+                    first_seq: row.9,
+                    last_seq: row.10,
+                };
+                (row.0, life)
+            })
+            .collect();
+        if stored != self.alerts {
+            return Err(format!(
+                "alerts are {stored:?} where the journal says {:?}",
+                self.alerts
+            ));
+        }
+        let keys: Vec<(i64, String)> = device_keys::table
+            .select((device_keys::id, device_keys::kid))
+            .load(connection)
+            .unwrap();
+        let keys: HashMap<i64, String> = keys.into_iter().collect();
+        let messages: Vec<(i64, i64, i64, Vec<u8>)> =
+            alert_messages::table.load(connection).unwrap();
+        let messages: Messages = messages
+            .into_iter()
+            .map(|(key, seq, alert, digest)| {
+                let name = (keys[&key].clone(), seq.try_into().unwrap());
+                (name, (alert, hex(&digest)))
+            })
+            .collect();
+        if messages != self.messages {
+            return Err("the messages taken are not those of the journal".to_owned());
+        }
+        if !self.texts.is_empty() {
+            return Err(format!("texts of no step: {:?}", self.texts.keys()));
+        }
+        Ok(())
+    }
+}
+
+/// The digest of a step's texts, as the chain holds it.
+fn texts_digest(body: &[u8]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(b"atalaya/journal/texts/v1\0");
+    hasher.update(body);
+    hex(&hasher.finalize())
 }

@@ -162,8 +162,14 @@ pub async fn create_place(client: &Client, company: &str, site: &str) {
 
 /// SHA-256 in hexadecimal, as in `huella`.
 pub fn fingerprint(message: &[u8]) -> String {
-    let digest = Sha256::digest(message);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(message))
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    nibbles
+        .map(|nibble| char::from_digit(nibble.into(), 16).unwrap())
+        .collect()
 }
 
 /// Seconds since 1970 UTC.

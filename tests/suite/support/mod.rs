@@ -6,6 +6,7 @@ pub mod checks;
 pub mod client;
 pub mod device;
 pub mod guest;
+pub mod hub;
 pub mod mosquitto;
 pub mod raw;
 pub mod records;

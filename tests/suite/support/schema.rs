@@ -32,16 +32,13 @@ fn keyword_holds(
     };
     match keyword {
         "title" | "description" | "example" | "default" | "additionalProperties" => Ok(()),
-        "$ref" => {
-            let place = argument.as_str().and_then(|place| place.strip_prefix('#'));
-            let target = place.and_then(|place| document.pointer(place));
-            check(document, target.ok_or("a $ref to nowhere")?, value)
-        }
+        "$ref" => check(document, target(document, argument)?, value),
         "type" => {
             let is = |name: &Value| match name.as_str() {
                 Some("object") => value.is_object(),
                 Some("array") => value.is_array(),
                 Some("string") => value.is_string(),
+                Some("boolean") => value.is_boolean(),
                 Some("number") => value.is_number(),
                 Some("integer") => value.is_i64() || value.is_u64(),
                 Some("null") => value.is_null(),
@@ -53,7 +50,11 @@ fn keyword_holds(
             })
         }
         "format" => demand(value.as_str().is_none_or(|text| has_format(argument, text))),
-        "minimum" => demand(value.as_f64() >= argument.as_f64()),
+        "minimum" => demand(
+            value
+                .as_f64()
+                .is_none_or(|value| Some(value) >= argument.as_f64()),
+        ),
         "items" => value
             .as_array()
             .into_iter()
@@ -70,6 +71,25 @@ fn keyword_holds(
                     .count()
                     == 1,
             )
+        }
+        // Each part speaks of its own fields, and all fields are of one of them.
+        "allOf" => {
+            let mut unknown = value.as_object().cloned().unwrap_or_default();
+            for part in argument.as_array().into_iter().flatten() {
+                let own = resolve(document, part)["properties"].as_object();
+                let own = own.ok_or("a part of allOf without properties")?;
+                let fields = value.as_object().into_iter().flatten();
+                let fields = fields.filter(|(name, _)| own.contains_key(*name));
+                let fields: Map<String, Value> = fields
+                    .map(|(name, field)| (name.clone(), field.clone()))
+                    .collect();
+                unknown.retain(|name, _| !own.contains_key(name));
+                check(document, part, &Value::Object(fields))?;
+            }
+            let is_known = unknown.is_empty();
+            is_known
+                .then_some(())
+                .ok_or(format!("unknown fields {unknown:?}"))
         }
         "required" => {
             let present = |name: &Value| value.get(name.as_str().unwrap_or_default()).is_some();
@@ -88,6 +108,20 @@ fn keyword_holds(
             "the keyword {keyword} of {schema:?} is not known here"
         )),
     }
+}
+
+fn target<'a>(document: &'a Value, reference: &Value) -> Result<&'a Value, String> {
+    let place = reference.as_str().and_then(|place| place.strip_prefix('#'));
+    let target = place.and_then(|place| document.pointer(place));
+    Ok(target.ok_or("a $ref to nowhere")?)
+}
+
+/// The schema itself where `schema` only points to it.
+fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    let reference = schema
+        .get("$ref")
+        .map(|reference| target(document, reference));
+    reference.and_then(Result::ok).unwrap_or(schema)
 }
 
 fn has_format(format: &Value, text: &str) -> bool {
