@@ -1,8 +1,11 @@
 //! The command line: `serve` and the clients, one file a subcommand.
 
+mod api;
+mod broker;
 mod import;
 mod monitor;
 mod serve;
+mod text;
 
 use crate::config::ServeArgs;
 use anstream::eprintln;

@@ -1,7 +1,8 @@
 //! Which messages are news: the filter by account, and one line for each event however many
 //! topics carry it and however often it is repeated. Pure.
 
-use super::format::{Line, Notice, Shown, json_line};
+use super::format::{Line, Notice, json_line};
+use crate::cli::text::Shown;
 use crate::domain::AccountId;
 use crate::wire::topics;
 use std::collections::{HashSet, VecDeque};
