@@ -55,6 +55,7 @@ pub(in crate::cli) struct Call {
     /// Below `/api/v1`.
     pub(in crate::cli) path: String,
     key: Option<String>,
+    content_type: &'static str,
     /// What is sent, if anything is.
     pub(in crate::cli) body: Option<Bytes>,
 }
@@ -66,6 +67,7 @@ impl Call {
             method,
             path,
             key: None,
+            content_type: "application/json",
             body: None,
         }
     }
@@ -75,11 +77,24 @@ impl Call {
         Self::bare(Method::GET, path.into())
     }
 
+    /// Takes `path` away.
+    pub(in crate::cli) fn delete(path: impl Into<String>) -> Self {
+        Self::bare(Method::DELETE, path.into())
+    }
+
     /// Sends a JSON `body` to `path`.
     pub(in crate::cli) fn post(path: impl Into<String>, body: Bytes) -> Self {
         Self {
             body: Some(body),
             ..Self::bare(Method::POST, path.into())
+        }
+    }
+
+    /// The same request with another form of body.
+    pub(in crate::cli) fn of_type(self, content_type: &'static str) -> Self {
+        Self {
+            content_type,
+            ..self
         }
     }
 
@@ -157,7 +172,7 @@ impl Api {
         }
         let sending = match &call.body {
             Some(body) => request
-                .insert_header((CONTENT_TYPE, "application/json"))
+                .insert_header((CONTENT_TYPE, call.content_type))
                 .send_body(body.clone()),
             None => request.send(),
         };

@@ -1,6 +1,7 @@
 //! Which broker a client subcommand talks to.
 
 use crate::config::{ConfigError, Login, MqttCredentials};
+use crate::domain::Slug;
 use std::fmt;
 
 /// Where `atalaya serve` puts its embedded broker.
@@ -40,6 +41,24 @@ impl BrokerArgs {
             .credentials
             .resolve()?
             .filter(|login| !login.user.is_empty()))
+    }
+
+    /// How a device signs in: as itself, unless the command line says another user.
+    ///
+    /// # Errors
+    /// As [`BrokerArgs::login`].
+    pub(in crate::cli) fn login_of(&self, device: &Slug) -> Result<Login, ConfigError> {
+        if let Some(login) = self.login()? {
+            return Ok(login);
+        }
+        let credentials = MqttCredentials {
+            mqtt_username: Some(device.to_string()),
+            ..self.credentials.clone()
+        };
+        Ok(credentials.resolve()?.unwrap_or_else(|| Login {
+            user: device.to_string(),
+            password: String::new(),
+        }))
     }
 }
 
@@ -88,6 +107,23 @@ mod tests {
             (DEFAULT_HOST, DEFAULT_PORT)
         );
         assert!(args.login().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_device_signs_in_as_itself() {
+        let device = Slug::parse("boton-1").unwrap();
+        let login = |flags: &[&str]| parse(flags).unwrap().login_of(&device).unwrap();
+        let plain = login(&[]);
+        assert_eq!(
+            (plain.user.as_str(), plain.password.as_str()),
+            ("boton-1", "")
+        );
+        let with_password = login(&["--mqtt-password", "p"]);
+        assert_eq!(
+            (with_password.user.as_str(), with_password.password.as_str()),
+            ("boton-1", "p")
+        );
+        assert_eq!(login(&["--mqtt-username", "u"]).user, "u");
     }
 
     #[test]
