@@ -4,7 +4,8 @@
 )]
 //! `atalaya device`: hardware in the field, as its firmware would be.
 //!
-//! [`enrol`] registers a device and writes its [`credentials`], [`send`] sends one alert with them. They share the signing ([`jws`]), the connection
+//! [`enrol`] registers a device and writes its [`credentials`], [`send`] sends one alert with them,
+//! [`simulate`] plays a [`scenario`] of many. They share the signing ([`jws`]), the connection
 //! ([`link`]) and the rule that nothing is delivered before its reply is there ([`outbox`]).
 
 mod credentials;
@@ -14,7 +15,9 @@ mod link;
 mod outbox;
 mod registry;
 mod reply;
+mod scenario;
 mod send;
+mod simulate;
 
 use clap::Subcommand;
 use std::error::Error;
@@ -33,6 +36,8 @@ enum DeviceCommand {
     Enrol(enrol::EnrolArgs),
     /// Sign one alert, send it until it is answered, and print the answer
     Send(send::SendArgs),
+    /// Play a scenario of many devices
+    Simulate(simulate::SimulateArgs),
 }
 
 /// Runs one of the device commands.
@@ -44,5 +49,6 @@ pub(super) fn run(args: &DeviceArgs) -> Result<ExitCode, Box<dyn Error>> {
     match &args.command {
         DeviceCommand::Enrol(args) => system.block_on(enrol::run(args)),
         DeviceCommand::Send(args) => system.block_on(send::run(args)),
+        DeviceCommand::Simulate(args) => system.block_on(simulate::run(args)),
     }
 }
