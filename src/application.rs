@@ -6,14 +6,17 @@
 
 use crate::actors::account::{AccountActor, PlaceOrder};
 use crate::actors::alert_log::AlertLog;
+use crate::actors::alert_validator::{AlertValidator, ValidatorParts};
+use crate::actors::alert_watch::{AlertWatch, Hearing};
 use crate::actors::metrics::{MetricsActor, MetricsParts};
+use crate::actors::mqtt_intake::{IntakeParts, MqttIntake, StopListening};
 use crate::actors::mqtt_publisher::{Drain, MqttPublisher, PublisherParts};
 use crate::actors::session::websocket::Lobby;
 use crate::actors::session_hub::{CloseAll, SessionHub};
 use crate::actors::statistics::StatisticsActor;
 use crate::clock::Clock;
 use crate::config::{Config, MqttConfig};
-use crate::desk::Desk;
+use crate::desk::{Desk, DeskParts};
 use crate::domain::{
     AccountId, Amount, Channel, Command, IdempotencyKey, Order, PersonName, Principal,
 };
@@ -21,10 +24,15 @@ use crate::http::{self, HttpParts, Readiness};
 use crate::instruments::Instruments;
 use crate::mqtt::broker::EmbeddedBroker;
 use crate::mqtt::connection::BrokerAddress;
+use crate::mqtt::status::StatusBoard;
 use crate::storage::bootstrap::{Wanted, bootstrap};
 use crate::storage::connection::{open_readers, open_writer};
+use crate::storage::vault::Vault;
 use crate::storage::writer::WriterParts;
-use crate::storage::{Feed, Head, Installation, Location, ReadPool, StorageError, Writer, queries};
+use crate::storage::{
+    Feed, Head, HubSettings, HubView, Installation, Location, ReadPool, StorageError, Writer,
+    queries, registry_queries,
+};
 use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
 use prometheus::Registry;
@@ -97,6 +105,7 @@ pub struct Application {
     server: Server,
     writer: Writer,
     hub: Addr<SessionHub>,
+    intake: Option<Addr<MqttIntake>>,
     publisher: Option<Addr<MqttPublisher>>,
     broker: Option<Box<dyn EmbeddedBroker>>,
     readiness: Readiness,
@@ -136,15 +145,29 @@ impl Application {
             publisher,
             hub,
             metrics,
+            validator,
+            intake,
+            statuses,
         } = actors;
         let has_broker = publisher.is_some();
-        let readiness = Readiness::new(storage.readers, instruments.clone(), has_broker, clock);
-        let desk = Desk::new(
+        let readiness = Readiness::new(
+            storage.readers.clone(),
+            instruments.clone(),
+            has_broker,
+            clock.clone(),
+        );
+        let desk = Desk::new(DeskParts {
             accounts,
             statistics,
-            config.cedula_check,
-            instruments.clone(),
-        );
+            validator,
+            view: storage.hub,
+            statuses,
+            readers: storage.readers.clone(),
+            cedula_check: config.cedula_check,
+            clock: clock.clone(),
+            instruments: instruments.clone(),
+            installation: config.installation.clone(),
+        });
         let lobby = Lobby {
             desk: desk.clone(),
             hub: hub.clone(),
@@ -168,6 +191,7 @@ impl Application {
             server,
             writer,
             hub,
+            intake,
             publisher,
             broker,
             readiness,
@@ -206,6 +230,7 @@ impl Application {
             mut server,
             writer,
             hub,
+            intake,
             publisher,
             broker,
             readiness,
@@ -221,6 +246,11 @@ impl Application {
         ended?;
         log::info!("draining");
         readiness.drain();
+        if let Some(intake) = intake
+            && let Err(error) = intake.send(StopListening).await
+        {
+            log::warn!("the intake is gone: {error}");
+        }
         close_edges(server, handle, &hub).await;
         if let Some(publisher) = publisher {
             let drain = Drain {
@@ -250,6 +280,7 @@ async fn within(what: &str, step: impl Future<Output = ()>) {
 
 /// What is durable, open.
 struct Storage {
+    hub: Arc<HubView>,
     writer: Writer,
     feed: Feed,
     readers: ReadPool,
@@ -271,7 +302,10 @@ fn open_storage(
     };
     let installation = bootstrap(&mut connection, &wanted, clock.now())?;
     let position = queries::outbox_position(&mut connection)?;
+    let sealed = registry_queries::has_sealed_secrets(&mut connection)?;
+    let vault = Vault::open(&config.device_kek_file, sealed).map_err(StorageError::Vault)?;
     drop(connection);
+    let hub = Arc::new(HubView::default());
     let readers = open_readers(&config.database)?;
     let feed = Feed::new(
         Head::default(),
@@ -284,8 +318,14 @@ fn open_storage(
         feed: feed.clone(),
         clock: clock.clone(),
         instruments: instruments.clone(),
+        hub: HubSettings {
+            vault,
+            bounce: config.alert_bounce,
+            view: Arc::clone(&hub),
+        },
     })?;
     Ok(Storage {
+        hub,
         writer,
         feed,
         readers,
@@ -301,6 +341,9 @@ struct Actors {
     publisher: Option<Addr<MqttPublisher>>,
     hub: Addr<SessionHub>,
     metrics: Addr<MetricsActor>,
+    validator: Addr<AlertValidator>,
+    intake: Option<Addr<MqttIntake>>,
+    statuses: Arc<StatusBoard>,
 }
 
 /// Starts the actors, leaves first: each knows only those that were started before it.
@@ -313,6 +356,7 @@ fn start_actors(
     instruments: &Instruments,
 ) -> Result<Actors, ApplicationError> {
     let Storage {
+        hub: view,
         writer,
         feed,
         readers,
@@ -326,6 +370,10 @@ fn start_actors(
         MqttConfig::Embedded { .. } => Duration::from_secs(1),
         MqttConfig::External { .. } | MqttConfig::Off => Duration::ZERO,
     };
+    let intake_broker = broker.clone().map(|broker| BrokerAddress {
+        client_id: intake_id(&broker.client_id),
+        ..broker
+    });
     let publisher = broker.map(|broker| {
         let parts = PublisherParts {
             broker,
@@ -345,17 +393,58 @@ fn start_actors(
     // Sessions see the same retained presence as subscribers of the broker.
     hub.retain(MqttPublisher::presence_of(config.node.as_str(), "en_linea", clock.now()).event());
     let hub = on_own_thread(move |_| hub);
-    let alerts = AlertLog::new(feed.clone(), config.low_balance_threshold);
+    let alerts = AlertLog::new(
+        feed.clone(),
+        config.low_balance_threshold,
+        instruments.clone(),
+    );
     // Writing a log blocks, and must not hold up money.
     on_own_thread(move |_| alerts);
     let statistics =
         StatisticsActor::new(feed.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
     let accounts = AccountActor::new(writer.clone(), readers.clone()).start();
+    let statuses = Arc::new(StatusBoard::default());
+    let hearing = Arc::new(Hearing::deaf());
+    let validator = AlertValidator::new(ValidatorParts {
+        view: Arc::clone(view),
+        writer: writer.clone(),
+        publisher: publisher.clone(),
+        installation: config.installation.clone(),
+        rate: config.device_rate,
+        clock: clock.clone(),
+        instruments: instruments.clone(),
+    });
+    let validator = on_own_thread(move |_| validator);
+    if intake_broker.is_none() {
+        // Without MQTT devices speak over HTTP alone, and they are heard there from the start.
+        hearing.begins(clock.now());
+    }
+    let watch = AlertWatch::new(
+        Arc::clone(view),
+        writer.clone(),
+        clock.clone(),
+        Arc::clone(&hearing),
+    );
+    watch.start();
+    let intake = intake_broker.map(|broker| {
+        let intake = MqttIntake::new(IntakeParts {
+            broker,
+            validator: validator.clone(),
+            statuses: Arc::clone(&statuses),
+            view: Arc::clone(view),
+            hearing,
+            clock: clock.clone(),
+            instruments: instruments.clone(),
+        });
+        on_own_thread(move |_| intake)
+    });
     let metrics = MetricsActor::new(MetricsParts {
         registry,
         feed: feed.clone(),
         writer: writer.clone(),
         hub: hub.clone(),
+        view: Arc::clone(view),
+        statuses: Arc::clone(&statuses),
         outbox: publisher.is_some().then_some(outbox),
         clock: clock.clone(),
     })?
@@ -366,7 +455,15 @@ fn start_actors(
         publisher,
         hub,
         metrics,
+        validator,
+        intake,
+        statuses,
     })
+}
+
+/// The client id under which devices are listened to, beside the publisher's own.
+fn intake_id(publisher: &str) -> String {
+    format!("{publisher}-intake")
 }
 
 /// Stops listening, lets requests under way finish and tells sessions to leave.
@@ -478,7 +575,10 @@ async fn start_embedded(
         websocket,
         folder: config.data_dir.join("mqtt"),
         allowed_origins: origins,
-        gatekeeper: Arc::new(Loopback::new(password.clone(), client_id.clone())),
+        gatekeeper: Arc::new(Loopback::new(
+            password.clone(),
+            vec![client_id.clone(), intake_id(&client_id)],
+        )),
     })
     .await
     .map_err(ApplicationError::Broker)?;

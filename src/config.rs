@@ -8,6 +8,7 @@ use crate::storage::Location;
 use clap::{Args, ValueEnum};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,6 +60,40 @@ pub struct ServeArgs {
         help_heading = "Storage"
     )]
     pub data_dir: PathBuf,
+
+    /// File with the key that seals the shared secrets of devices (HS256), 32 bytes in base64; made
+    /// where it is missing; `device-kek` in `DATA_DIR` where none is named. Back it up apart from the
+    /// database
+    #[arg(long, env = "DEVICE_KEK_FILE", help_heading = "Devices")]
+    pub device_kek_file: Option<PathBuf>,
+
+    /// Messages that a device may send, a second
+    #[arg(
+        long,
+        env = "DEVICE_RATE",
+        default_value = "20",
+        help_heading = "Devices"
+    )]
+    pub device_rate: NonZeroU32,
+
+    /// Messages that a device may send at once
+    #[arg(
+        long,
+        env = "DEVICE_BURST",
+        default_value = "60",
+        help_heading = "Devices"
+    )]
+    pub device_burst: NonZeroU32,
+
+    /// Time within which the same alert of the same device counts as one even if it was closed
+    /// meanwhile, as when a button bounces, in milliseconds
+    #[arg(
+        long,
+        env = "ALERT_BOUNCE_MS",
+        default_value_t = 2_000,
+        help_heading = "Devices"
+    )]
+    pub alert_bounce_ms: u64,
 
     /// Address that all ports bind to
     #[arg(
@@ -296,6 +331,21 @@ pub struct Config {
     pub mqtt: MqttConfig,
     /// Time for the backlog at the end.
     pub shutdown_timeout: Duration,
+    /// What seals the shared secrets of devices.
+    pub device_kek_file: PathBuf,
+    /// How many messages a device may send.
+    pub device_rate: DeviceRate,
+    /// How long a button may bounce.
+    pub alert_bounce: Duration,
+}
+
+/// How many messages a device may send.
+#[derive(Debug, Clone, Copy)]
+pub struct DeviceRate {
+    /// A second.
+    pub per_second: NonZeroU32,
+    /// At once.
+    pub burst: NonZeroU32,
 }
 
 /// Which broker events go to.
@@ -362,6 +412,9 @@ impl TryFrom<ServeArgs> for Config {
                 ));
             }
         };
+        let device_kek_file = args
+            .device_kek_file
+            .unwrap_or_else(|| args.data_dir.join("device-kek"));
         Ok(Self {
             demo: args.demo,
             installation: args.instalacion,
@@ -377,6 +430,12 @@ impl TryFrom<ServeArgs> for Config {
             max_connections: args.max_connections,
             mqtt,
             shutdown_timeout: Duration::from_secs(args.shutdown_timeout),
+            device_kek_file,
+            device_rate: DeviceRate {
+                per_second: args.device_rate,
+                burst: args.device_burst,
+            },
+            alert_bounce: Duration::from_millis(args.alert_bounce_ms),
         })
     }
 }

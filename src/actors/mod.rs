@@ -11,7 +11,10 @@
 
 pub mod account;
 pub mod alert_log;
+pub mod alert_validator;
+pub mod alert_watch;
 pub mod metrics;
+pub mod mqtt_intake;
 pub mod mqtt_publisher;
 pub mod session;
 pub mod session_hub;

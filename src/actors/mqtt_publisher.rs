@@ -9,6 +9,7 @@ mod retained;
 
 use self::retained::{MarkerState, Repair};
 use crate::clock::Clock;
+use crate::domain::Fact;
 use crate::instruments::Instruments;
 use crate::mqtt::connection::{self, BrokerAddress, CHANNEL, DownCause, Link, Outbound};
 use crate::mqtt::delivery::{Delivery, MessageId, Poison};
@@ -24,8 +25,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-/// Messages that wait for this actor: connection, news and timers each keep to one at a time.
-const MAILBOX: usize = 64;
+/// Messages that wait for this actor: connection, news and timers each keep to one at a time, so
+/// these are answers to devices. What finds no room is dropped, and the device asks again.
+const MAILBOX: usize = 512;
 
 /// Entries loaded and not acknowledged. Enough to keep a broker busy over a network; a broker that
 /// stalls costs no more memory than this.
@@ -55,6 +57,12 @@ const STALLED: Duration = Duration::from_secs(30);
 #[rtype(result = "()")]
 pub struct Publish(pub Arc<Event>);
 
+/// Publishes an answer to a device that no entry of the journal makes: to a repeat, a rejection or
+/// a heartbeat. Best effort, since a device sends again until it is answered.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Answer(pub Arc<Event>);
+
 /// Publishes what is left, says goodbye and stops. Answers how many entries stay behind, to be
 /// published after the next start.
 #[derive(Debug, Message)]
@@ -73,6 +81,7 @@ enum Errand {
     Farewell,
     Presence,
     Statistics,
+    Answer,
 }
 
 /// What a connection says. A connection that was given up may still have words under way, and its
@@ -140,6 +149,8 @@ pub struct MqttPublisher {
     /// The latest statistics, for a broker that comes back.
     statistics: Option<Arc<Event>>,
     loading: bool,
+    /// When the alerts arrived whose answers are in the window: no more than it has entries.
+    owed: HashMap<i64, i64>,
     quarantined: Vec<Quarantined>,
     connected: Option<Connected>,
     connections: u64,
@@ -174,6 +185,7 @@ impl MqttPublisher {
             database_rests_until: None,
             statistics: None,
             loading: false,
+            owed: HashMap::new(),
             quarantined: Vec::new(),
             connected: None,
             connections: 0,
@@ -326,6 +338,12 @@ impl MqttPublisher {
 
     fn take(&mut self, notices: &[Arc<Notice>]) {
         for notice in notices {
+            if let Fact::Alert(step) = &notice.entry.fact
+                && let Some(message) = &step.message
+            {
+                self.owed
+                    .insert(notice.entry.position.seq, message.received_at);
+            }
             self.delivery
                 .load(notice.entry.position.seq, notice.events().to_vec());
         }
@@ -366,6 +384,14 @@ impl MqttPublisher {
         }
         let purpose = match errand {
             Errand::Entry(id) => {
+                // The answer to a device is the first message of its entry.
+                if id.index == 0
+                    && let Some(received_at) = self.owed.remove(&id.seq)
+                {
+                    let micros = self.parts.clock.now().saturating_sub(received_at);
+                    let took = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+                    self.parts.instruments.devices.replied(took);
+                }
                 if self.delivery.acknowledge(id) {
                     self.retry = RETRY.0;
                     let position = self.delivery.acknowledged_to();
@@ -386,6 +412,7 @@ impl MqttPublisher {
             }
             Errand::Presence => "presence",
             Errand::Statistics => "statistics",
+            Errand::Answer => "answer",
         };
         self.parts
             .instruments
@@ -419,8 +446,9 @@ impl MqttPublisher {
                 self.quarantine(poison);
             }
             // To repeat it on the next connection would be to repeat its refusal: the rest of the
-            // repair goes on, and the next posting of that account tries again.
-            Some(Errand::Repair) => return self.pump(ctx),
+            // repair goes on, and the next posting of that account tries again. A device whose
+            // answer is refused asks again.
+            Some(Errand::Repair | Errand::Answer) => return self.pump(ctx),
             _ => {}
         }
         let pause = self.back_off();
@@ -667,6 +695,17 @@ impl Handler<Publish> for MqttPublisher {
         );
         self.statistics = Some(Arc::clone(&event));
         self.send(Errand::Statistics, event);
+    }
+}
+
+impl Handler<Answer> for MqttPublisher {
+    type Result = ();
+
+    fn handle(&mut self, Answer(event): Answer, _: &mut Self::Context) {
+        // Beside the window of entries, so that a backlog does not keep a device waiting.
+        if !self.send(Errand::Answer, event) {
+            self.parts.instruments.devices.answers_dropped.inc();
+        }
     }
 }
 

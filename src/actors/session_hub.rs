@@ -565,7 +565,7 @@ async fn retained_balance(feed: &Feed, topic: &str, at: i64) -> Result<Option<By
             let event = events::balance_event(&entry, movement);
             Some(frames::event(&event, Some(entry.position), true))
         }
-        Fact::AccountOpened { .. } | Fact::Refused { .. } => None,
+        _ => None,
     }))
 }
 

@@ -1,6 +1,7 @@
 //! Who may do what, decided in one place for every edge.
 
 use super::account::AccountId;
+use super::name::Slug;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -9,15 +10,28 @@ pub enum Principal {
     Local,
     /// Atalaya itself: the demo accounts, its own settings.
     System,
+    /// A device that has proved who it is; which one stands in the fact.
+    Device,
 }
 
 impl Principal {
+    /// Its name on the wire (`por`).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::System => "atalaya",
+            Self::Device => "hardware",
+        }
+    }
+
     /// Its row in the table `principals`, which scopes idempotency keys.
     #[must_use]
     pub const fn row(self) -> i64 {
         match self {
             Self::Local => 1,
             Self::System => 2,
+            Self::Device => 3,
         }
     }
 }
@@ -33,6 +47,20 @@ pub enum Action {
     ReadAccount,
     /// Read the installation's statistics.
     ReadStatistics,
+    /// Hand in a message that a device has signed; its signature is what counts.
+    SubmitAlert,
+    /// Raise an alert on behalf of a device, or have a message checked.
+    ActForDevice,
+    /// Acknowledge, resolve or discard an alert.
+    HandleAlert,
+    /// Read alerts and their events.
+    ReadAlerts,
+    /// Read companies, sites, devices, kinds and rules.
+    ReadRegistry,
+    /// Change them.
+    ChangeRegistry,
+    /// Read, resubmit or delete what is in quarantine.
+    HandleQuarantine,
 }
 
 /// What it is asked of.
@@ -44,6 +72,10 @@ pub enum Resource<'a> {
     EveryAccount,
     /// The installation as a whole.
     Installation,
+    /// One company and all below it.
+    Company(&'a Slug),
+    /// All companies, as in a list without a filter.
+    EveryCompany,
 }
 
 /// The answer is no.
@@ -63,5 +95,7 @@ pub fn authorize(
 ) -> Result<(), Denied> {
     match principal {
         Principal::Local | Principal::System => Ok(()),
+        // A device raises alerts by its signature and asks for nothing.
+        Principal::Device => Err(Denied),
     }
 }

@@ -5,7 +5,12 @@
 
 use super::access::Principal;
 use super::account::{AccountId, Posting, PostingKind};
+use super::alert::{
+    AlertChange, AlertContent, AlertState, DeviceCommand, MessageRef, Priority, RuleRef,
+};
 use super::amount::{Amount, Money};
+use super::device::DeviceAddress;
+use super::name::Slug;
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
@@ -61,6 +66,21 @@ pub enum Channel {
     Http,
     /// WebSocket.
     WebSocket,
+    /// MQTT.
+    Mqtt,
+}
+
+impl Channel {
+    /// Its name on the wire (`canal`).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Internal => "interno",
+            Self::Http => "http",
+            Self::WebSocket => "websocket",
+            Self::Mqtt => "mqtt",
+        }
+    }
 }
 
 /// Half of SHA-256 over an idempotency key and its scope.
@@ -127,9 +147,100 @@ pub enum Refusal {
     AccountExists,
 }
 
+/// A step in the life of an alert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertStep {
+    /// The alert's row.
+    pub alert: i64,
+    /// The alert (`alerta_id`).
+    pub alert_id: Uuid,
+    /// The device's row.
+    pub device: i64,
+    /// Where the device is.
+    pub address: DeviceAddress,
+    /// What kind of alert.
+    pub kind: Slug,
+    /// How urgent it is after this step.
+    pub priority: Priority,
+    /// Whether it came too late to drive hardware.
+    pub late: bool,
+    /// What happened.
+    pub change: AlertChange,
+    /// Where it stands after this step.
+    pub state: AlertState,
+    /// How often it was raised so far.
+    pub count: i64,
+    /// Whether it freezes withdrawals at its site while it is open.
+    pub freezes: bool,
+    /// Groups of people to be told of this step.
+    pub notify: Vec<Slug>,
+    /// The rules behind this step.
+    pub rules: Vec<RuleRef>,
+    /// The message behind this step, where a device sent one.
+    pub message: Option<MessageRef>,
+    /// What is held by digest alone.
+    pub texts: StepTexts,
+    /// Sequence of the alert's previous step, 0 before its first: an alert's history is a linked
+    /// list through the journal. A repetition points back but is not pointed to.
+    pub previous: i64,
+}
+
+/// What a step holds by salted digest alone, so that it can be erased.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StepTexts {
+    /// Makes the digest of short texts hard to guess.
+    pub salt: [u8; 16],
+    /// What was said of the alert.
+    pub content: AlertContent,
+    /// Why somebody took this step.
+    pub reason: Option<String>,
+    /// Orders to devices of the site.
+    pub commands: Vec<DeviceCommand>,
+}
+
+impl StepTexts {
+    /// Whether there is nothing to hold.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.content.is_empty() && self.reason.is_none() && self.commands.is_empty()
+    }
+}
+
+/// What a changed setting belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A company.
+    Company,
+    /// A site.
+    Site,
+    /// A type of device.
+    DeviceType,
+    /// A device.
+    Device,
+    /// A device's key.
+    DeviceKey,
+    /// A kind of alert.
+    AlertKind,
+    /// A rule.
+    Rule,
+    /// A message in quarantine.
+    Quarantine,
+    /// Refused messages, counted by the minute.
+    Refusals,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
+    /// An alert was raised, or taken a step further.
+    Alert(Box<AlertStep>),
+    /// A setting was changed; no secret is in it.
+    Setting {
+        /// What kind of setting.
+        subject: Subject,
+        /// What it is now: a JSON object.
+        change: String,
+    },
     /// An account was opened; its holder's data enters by digest.
     AccountOpened {
         /// The new account.

@@ -13,6 +13,7 @@ pub mod journal;
 pub mod name;
 pub mod registry;
 pub mod rule;
+pub mod validation;
 
 pub use access::{Action, Denied, Principal, Resource, authorize};
 pub use account::{Account, AccountId, CedulaCheck, Posting, PostingKind, Rejection, transfer};
@@ -23,8 +24,8 @@ pub use amount::{Amount, AmountError, Money};
 pub use command::{Command, Decision, Order, Outcome};
 pub use device::{Algorithm, DeviceAddress, KeyMaterial, Novelty, SequenceWindow};
 pub use journal::{
-    AccountRef, Channel, Counterparty, Entry, Fact, KeyDigest, KeyRecord, Movement, Position,
-    Refusal,
+    AccountRef, AlertStep, Channel, Counterparty, Entry, Fact, KeyDigest, KeyRecord, Movement,
+    Position, Refusal, StepTexts, Subject,
 };
 pub use name::{IdempotencyKey, Label, PersonName, Prose, Slug, TextError};
 pub use registry::Registry;

@@ -1,6 +1,6 @@
 //! From the desk's answers to HTTP, in one place.
 
-use crate::desk::{Answer, Failure};
+use crate::desk::{Answer, Failure, Reply};
 use crate::wire::{Language, Problem, ProblemKind};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ACCEPT_LANGUAGE, HeaderValue};
@@ -72,6 +72,23 @@ pub(super) fn respond(
         response.insert_header((REPLAYED, "true"));
     }
     Ok(response.body(reply.body))
+}
+
+/// The response to an alert: 201 where it is new, 200 where it is one that was taken before.
+pub(super) fn respond_taken(
+    language: Language,
+    answer: Result<(Reply, bool), Failure>,
+) -> Result<HttpResponse, ApiError> {
+    let (answer, is_new) = match answer {
+        Ok((reply, is_new)) => (Ok(reply), is_new),
+        Err(failure) => (Err(failure), false),
+    };
+    let status = if is_new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    respond(status, language, answer)
 }
 
 /// The language in which whoever asks reads.

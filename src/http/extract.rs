@@ -1,16 +1,18 @@
 //! What handlers take from a request: who asks, and a JSON body that is what it should be.
 
+use super::RouteTemplate;
 use super::answer::{ApiError, language_of};
-use crate::desk::Caller;
+use crate::desk::{AlertRequest, Caller};
 use crate::domain::{Channel, Principal};
 use crate::wire::{Language, Problem, ProblemKind, Reason, requests};
 use actix_web::dev::Payload;
 use actix_web::http::header::CONTENT_TYPE;
-use actix_web::{FromRequest, HttpRequest};
-use bytes::BytesMut;
+use actix_web::{FromRequest, HttpRequest, web};
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{LocalBoxFuture, Ready, ready};
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// The largest body.
@@ -25,12 +27,101 @@ pub(super) struct Visitor {
     pub(super) language: Language,
     key: Option<String>,
     pub(super) account: String,
+    request: HttpRequest,
 }
 
 impl Visitor {
     /// The idempotency key, if one was sent.
     pub(super) fn key(&self) -> Option<&str> {
         self.key.as_deref()
+    }
+
+    /// What stands in the address for `name`; empty where it is no text.
+    pub(super) fn param(&self, name: &str) -> &str {
+        self.request.match_info().get(name).unwrap_or_default()
+    }
+}
+
+/// The query of a list: each name once, and none that the route does not know.
+pub(super) struct Query(pub(super) HashMap<String, String>);
+
+impl Query {
+    /// The value of `name`; empty where there is none.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+}
+
+impl FromRequest for Query {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(parse_query(request).map_err(|problem| ApiError::new(request, problem)))
+    }
+}
+
+fn parse_query(request: &HttpRequest) -> Result<Query, Problem> {
+    let wrong = |reason: Reason| Problem::of(ProblemKind::InvalidParameter).because(reason);
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+        .map_err(|error| wrong(Reason::technical(error.to_string())))?;
+    let known = request
+        .app_data::<RouteTemplate>()
+        .map_or("", |route| route.0);
+    let known = super::parameters_of(known);
+    let mut query = HashMap::new();
+    for (name, value) in pairs.into_inner() {
+        if !known.contains(&name.as_str()) {
+            let reason = (
+                "no es un parámetro de esta dirección",
+                "no parameter of this address",
+            );
+            return Err(wrong(Reason::from(reason).about(&name)));
+        }
+        if query.insert(name.clone(), value).is_some() {
+            let reason = ("se repite", "it stands twice");
+            return Err(wrong(Reason::from(reason).about(&name)));
+        }
+    }
+    Ok(Query(query))
+}
+
+/// The body of `POST /alertas`: a signed message, which says what it is by its type
+/// (`application/jose`, RFC 7515 §9.2.1), or JSON: an operator's alert, or a message as a text.
+pub(super) struct AlertPayload(pub(super) AlertRequest);
+
+impl FromRequest for AlertPayload {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        let payload = payload.take();
+        Box::pin(async move {
+            let types = ["application/jose", "application/json"];
+            let body = read(&request, payload, &types).await;
+            body.and_then(|body| alert_request(&body))
+                .map(Self)
+                .map_err(|problem| ApiError::new(&request, problem))
+        })
+    }
+}
+
+fn alert_request(body: &[u8]) -> Result<AlertRequest, Problem> {
+    let malformed =
+        |error: String| Problem::of(ProblemKind::MalformedBody).because(Reason::technical(error));
+    let trimmed = body.trim_ascii();
+    match trimmed.first() {
+        Some(b'{') => {
+            let alert = requests::object(trimmed).map_err(malformed)?;
+            Ok(AlertRequest::ForDevice(alert))
+        }
+        Some(b'"') => {
+            let text: String =
+                serde_json::from_slice(trimmed).map_err(|error| malformed(error.to_string()))?;
+            Ok(AlertRequest::Signed(text.into()))
+        }
+        _ => Ok(AlertRequest::Signed(Bytes::copy_from_slice(trimmed))),
     }
 }
 
@@ -57,6 +148,7 @@ impl FromRequest for Visitor {
                 .get("cedula")
                 .unwrap_or_default()
                 .to_owned(),
+            request: request.clone(),
         }))
     }
 }
@@ -72,7 +164,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
         let request = request.clone();
         let payload = payload.take();
         Box::pin(async move {
-            let body = read(&request, payload)
+            let body = read(&request, payload, &["application/json"])
                 .await
                 .map_err(|p| ApiError::new(&request, p))?;
             requests::object(&body).map(Self).map_err(|error| {
@@ -84,12 +176,16 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     }
 }
 
-async fn read(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, Problem> {
+async fn read(
+    request: &HttpRequest,
+    mut payload: Payload,
+    types: &[&str],
+) -> Result<BytesMut, Problem> {
     let declared = request
         .headers()
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
-    if !declared.is_some_and(is_json) {
+    if !declared.is_some_and(|declared| is_one_of(declared, types)) {
         return Err(ProblemKind::NotJson.into());
     }
     let reading = async {
@@ -111,8 +207,8 @@ async fn read(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, P
         .unwrap_or_else(|_| Err(ProblemKind::Timeout.into()))
 }
 
-/// `application/json`, with any parameters: a form of a foreign page cannot declare that.
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
+/// One of `types`, with any parameters. None of them can be declared by a form of a foreign page.
+fn is_one_of(declared: &str, types: &[&str]) -> bool {
+    let essence = declared.split(';').next().unwrap_or_default().trim();
+    types.iter().any(|one| essence.eq_ignore_ascii_case(one))
 }

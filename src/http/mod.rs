@@ -4,13 +4,20 @@
 //! nowhere else.
 
 mod accounts;
+mod alerts;
 mod answer;
+mod companies;
 mod connections;
+mod devices;
 mod extract;
+mod kinds;
 mod middleware;
 mod openapi;
 mod operations;
+mod quarantine;
+mod rules;
 mod sessions;
+mod sites;
 mod transfers;
 
 pub use openapi::document as openapi_document;
@@ -41,6 +48,31 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/v1/cuentas/{cedula}/movimientos", &["GET"]),
     ("/api/v1/transferencias", &["POST"]),
     ("/api/v1/estadisticas", &["GET"]),
+    ("/api/v1/alertas", &["GET", "POST"]),
+    ("/api/v1/alertas/validacion", &["POST"]),
+    ("/api/v1/alertas/{id}", &["GET"]),
+    ("/api/v1/alertas/{id}/reconocer", &["POST"]),
+    ("/api/v1/alertas/{id}/resolver", &["POST"]),
+    ("/api/v1/alertas/{id}/descartar", &["POST"]),
+    ("/api/v1/empresas", &["GET", "POST"]),
+    ("/api/v1/empresas/{empresa}", &["GET", "PATCH"]),
+    ("/api/v1/sedes", &["GET", "POST"]),
+    ("/api/v1/sedes/{empresa}/{sede}", &["GET", "PATCH"]),
+    ("/api/v1/hardware", &["GET", "POST"]),
+    ("/api/v1/hardware/{hardware}", &["GET", "PATCH"]),
+    ("/api/v1/hardware/{hardware}/claves", &["GET", "POST"]),
+    ("/api/v1/hardware/{hardware}/claves/{kid}", &["DELETE"]),
+    ("/api/v1/tipos_hardware", &["GET"]),
+    ("/api/v1/tipos_hardware/{tipo}", &["PUT"]),
+    ("/api/v1/tipos_alarma", &["GET"]),
+    ("/api/v1/tipos_alarma/{empresa}/{tipo_alarma}", &["PUT"]),
+    ("/api/v1/reglas", &["GET", "POST"]),
+    ("/api/v1/reglas/prueba", &["POST"]),
+    ("/api/v1/reglas/{id}", &["GET", "PATCH"]),
+    ("/api/v1/reglas/{id}/versiones", &["GET"]),
+    ("/api/v1/cuarentena", &["GET"]),
+    ("/api/v1/cuarentena/{id}", &["GET", "DELETE"]),
+    ("/api/v1/cuarentena/{id}/reenviar", &["POST"]),
     ("/livez", &["GET"]),
     ("/readyz", &["GET"]),
     ("/health", &["GET"]),
@@ -48,6 +80,34 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/ws", &["GET"]),
     ("/", &["GET"]),
 ];
+
+/// What every route of the API starts with.
+const API: &str = "/api/v1/";
+
+/// The parameters that the query of a route may have.
+fn parameters_of(path: &str) -> &'static [&'static str] {
+    match path {
+        "/api/v1/alertas" => &[
+            "empresa",
+            "sede",
+            "hardware",
+            "estado",
+            "tipo_alarma",
+            "prioridad",
+            "desde",
+            "hasta",
+            "abiertas",
+            "limite",
+            "cursor",
+        ],
+        "/api/v1/hardware" => &["empresa", "sede", "tipo", "limite", "cursor"],
+        "/api/v1/sedes" | "/api/v1/tipos_alarma" | "/api/v1/reglas" => {
+            &["empresa", "limite", "cursor"]
+        }
+        "/api/v1/cuarentena" => &["hardware", "motivo", "limite", "cursor"],
+        _ => &["limite", "cursor"],
+    }
+}
 
 /// The template of the route that a request has taken, for its metrics. Each resource carries its
 /// own: to ask the router afterwards would match all routes a second time.
@@ -75,6 +135,59 @@ fn handler(path: &str, method: &str) -> Route {
         ("GET", "/api/v1/cuentas/{cedula}/movimientos") => web::get().to(accounts::movements),
         ("POST", "/api/v1/transferencias") => web::post().to(transfers::transfer),
         ("GET", "/api/v1/estadisticas") => web::get().to(operations::statistics),
+        (_, path) if !path.starts_with(API) => operation(method, path),
+        ("POST", "/api/v1/alertas") => web::post().to(alerts::take),
+        ("GET", "/api/v1/alertas") => web::get().to(alerts::list),
+        ("POST", "/api/v1/alertas/validacion") => web::post().to(alerts::validate),
+        ("GET", "/api/v1/alertas/{id}") => web::get().to(alerts::show),
+        ("POST", "/api/v1/alertas/{id}/reconocer") => web::post().to(alerts::acknowledge),
+        ("POST", "/api/v1/alertas/{id}/resolver") => web::post().to(alerts::resolve),
+        ("POST", "/api/v1/alertas/{id}/descartar") => web::post().to(alerts::discard),
+        ("POST", "/api/v1/cuarentena/{id}/reenviar") => web::post().to(quarantine::resubmit),
+        ("GET", "/api/v1/cuarentena") => web::get().to(quarantine::list),
+        ("GET", "/api/v1/cuarentena/{id}") => web::get().to(quarantine::show),
+        ("DELETE", "/api/v1/cuarentena/{id}") => web::delete().to(quarantine::release),
+        _ => registry(method, path),
+    }
+}
+
+/// The handlers of companies, sites, devices, kinds and rules.
+fn registry(method: &str, path: &str) -> Route {
+    match (method, path) {
+        ("POST", "/api/v1/empresas") => web::post().to(companies::create),
+        ("GET", "/api/v1/empresas") => web::get().to(companies::list),
+        ("GET", "/api/v1/empresas/{empresa}") => web::get().to(companies::show),
+        ("PATCH", "/api/v1/empresas/{empresa}") => web::patch().to(companies::patch),
+        ("POST", "/api/v1/sedes") => web::post().to(sites::create),
+        ("GET", "/api/v1/sedes") => web::get().to(sites::list),
+        ("GET", "/api/v1/sedes/{empresa}/{sede}") => web::get().to(sites::show),
+        ("PATCH", "/api/v1/sedes/{empresa}/{sede}") => web::patch().to(sites::patch),
+        ("POST", "/api/v1/hardware") => web::post().to(devices::create),
+        ("GET", "/api/v1/hardware") => web::get().to(devices::list),
+        ("GET", "/api/v1/hardware/{hardware}") => web::get().to(devices::show),
+        ("PATCH", "/api/v1/hardware/{hardware}") => web::patch().to(devices::patch),
+        ("POST", "/api/v1/hardware/{hardware}/claves") => web::post().to(devices::add_key),
+        ("GET", "/api/v1/hardware/{hardware}/claves") => web::get().to(devices::list_keys),
+        ("DELETE", "/api/v1/hardware/{hardware}/claves/{kid}") => {
+            web::delete().to(devices::revoke_key)
+        }
+        ("GET", "/api/v1/tipos_hardware") => web::get().to(devices::list_types),
+        ("PUT", "/api/v1/tipos_hardware/{tipo}") => web::put().to(devices::put_type),
+        ("GET", "/api/v1/tipos_alarma") => web::get().to(kinds::list),
+        ("PUT", "/api/v1/tipos_alarma/{empresa}/{tipo_alarma}") => web::put().to(kinds::put),
+        ("POST", "/api/v1/reglas") => web::post().to(rules::create),
+        ("GET", "/api/v1/reglas") => web::get().to(rules::list),
+        ("POST", "/api/v1/reglas/prueba") => web::post().to(rules::try_out),
+        ("GET", "/api/v1/reglas/{id}") => web::get().to(rules::show),
+        ("PATCH", "/api/v1/reglas/{id}") => web::patch().to(rules::patch),
+        ("GET", "/api/v1/reglas/{id}/versiones") => web::get().to(rules::versions),
+        _ => web::route().to(not_found),
+    }
+}
+
+/// The handlers outside the API.
+fn operation(method: &str, path: &str) -> Route {
+    match (method, path) {
         ("GET", "/livez") => web::get().to(operations::live),
         ("GET", "/readyz") => web::get().to(operations::ready),
         ("GET", "/health") => web::get().to(operations::health),

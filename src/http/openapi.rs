@@ -1,7 +1,10 @@
 //! The OpenAPI document, generated from the handlers and the wire's types.
 
-use super::{accounts, operations, transfers};
+use super::{
+    accounts, alerts, companies, devices, kinds, operations, quarantine, rules, sites, transfers,
+};
 use crate::wire::numbers::{Decimal, Moment};
+use crate::wire::problem::ProblemDocument;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use uuid::Uuid;
@@ -40,14 +43,28 @@ pub(super) struct TransferSchema {
     version_destino: i64,
 }
 
+/// The ways in which every route of the registry and of alerts can fail.
+#[derive(utoipa::IntoResponses)]
+#[allow(dead_code, reason = "describes answers for the document; never built")]
+pub(super) enum Problems {
+    /// The request cannot be right, or is refused.
+    #[response(status = "4XX", content_type = "application/problem+json")]
+    Refused(ProblemDocument),
+    /// Try again.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Later(ProblemDocument),
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Atalaya",
-        description = "Accounts of organisations with many sites. Money is exact, with two \
-                       decimals; every money command takes an `Idempotency-Key`, under which it \
-                       may be repeated without repeating its effect. `/ws` (WebSocket) and the \
-                       MQTT topics `banco/#` carry the events.",
+        description = "Accounts and alarms of organisations with many sites. Money is exact, with \
+                       two decimals; every money command takes an `Idempotency-Key`, under which \
+                       it may be repeated without repeating its effect. Alerts are taken from \
+                       hardware that proves who it is (JWS), and followed until somebody resolves \
+                       them. `/ws` (WebSocket) and the MQTT topics `banco/#` and `empresas/#` \
+                       carry the events.",
     ),
     paths(
         accounts::open,
@@ -56,6 +73,42 @@ pub(super) struct TransferSchema {
         accounts::withdraw,
         accounts::movements,
         transfers::transfer,
+        alerts::take,
+        alerts::validate,
+        alerts::list,
+        alerts::show,
+        alerts::acknowledge,
+        alerts::resolve,
+        alerts::discard,
+        companies::create,
+        companies::list,
+        companies::show,
+        companies::patch,
+        sites::create,
+        sites::list,
+        sites::show,
+        sites::patch,
+        devices::create,
+        devices::list,
+        devices::show,
+        devices::patch,
+        devices::add_key,
+        devices::list_keys,
+        devices::revoke_key,
+        devices::list_types,
+        devices::put_type,
+        kinds::list,
+        kinds::put,
+        rules::create,
+        rules::list,
+        rules::show,
+        rules::patch,
+        rules::versions,
+        rules::try_out,
+        quarantine::list,
+        quarantine::show,
+        quarantine::resubmit,
+        quarantine::release,
         operations::statistics,
         operations::live,
         operations::ready,

@@ -45,17 +45,17 @@ const GUEST: &str = "guest";
 pub struct Loopback {
     /// Made anew at each start and known to this process alone.
     own_password: String,
-    /// The client id under which Atalaya publishes; nobody else may push it out.
-    own_client_id: String,
+    /// The client ids under which Atalaya publishes and listens; nobody else may push it out.
+    own_client_ids: Vec<String>,
 }
 
 impl Loopback {
-    /// A gatekeeper that knows Atalaya by this password and client id.
+    /// A gatekeeper that knows Atalaya by this password and these client ids.
     #[must_use]
-    pub const fn new(own_password: String, own_client_id: String) -> Self {
+    pub const fn new(own_password: String, own_client_ids: Vec<String>) -> Self {
         Self {
             own_password,
-            own_client_id,
+            own_client_ids,
         }
     }
 }
@@ -67,11 +67,12 @@ impl Gatekeeper for Loopback {
         user: Option<&str>,
         password: Option<&[u8]>,
     ) -> Option<String> {
+        let is_ours = self.own_client_ids.iter().any(|own| own == client_id);
         if user == Some(OWN_USER) {
             let right = password == Some(self.own_password.as_bytes());
-            return (right && client_id == self.own_client_id).then(|| OWN_USER.to_owned());
+            return (right && is_ours).then(|| OWN_USER.to_owned());
         }
-        (client_id != self.own_client_id).then(|| GUEST.to_owned())
+        (!is_ours).then(|| GUEST.to_owned())
     }
 
     fn may_publish(&self, user: Option<&str>, topic: &str) -> bool {
@@ -88,7 +89,10 @@ mod tests {
     use super::*;
 
     fn gate() -> Loopback {
-        Loopback::new("secret".into(), "atalaya-1".into())
+        Loopback::new(
+            "secret".into(),
+            vec!["atalaya-1".into(), "atalaya-1-intake".into()],
+        )
     }
 
     #[test]

@@ -347,7 +347,8 @@ impl Connection {
     }
 }
 
-fn cause_of(error: &ConnectionError) -> DownCause {
+/// What kind of end a connection has come to.
+pub(super) fn cause_of(error: &ConnectionError) -> DownCause {
     use rumqttc::v5::mqttbytes::v5::ConnectReturnCode::{
         BadUserNamePassword, Banned, ClientIdentifierNotValid, NotAuthorized,
     };

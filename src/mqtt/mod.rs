@@ -5,3 +5,5 @@ pub mod connection;
 pub mod delivery;
 #[cfg(feature = "embedded-broker")]
 pub mod embedded;
+pub mod status;
+pub mod subscription;

@@ -1,7 +1,7 @@
 //! The rows that every database has: what it is, its first company, site, principals and lane.
 
 use super::schema::{companies, installation, lanes, outbox, principals, sites};
-use super::{Connection, StorageError, chain};
+use super::{Connection, StorageError, chain, hub};
 use crate::domain::{Principal, Slug};
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
@@ -78,6 +78,7 @@ fn fill(
         None => create(connection, wanted, now)?,
     };
     let company = company_row(connection, wanted.company, now)?;
+    hub::preload(connection, company, Principal::System.row(), now)?;
     Ok(Installation {
         database_id,
         company,
@@ -125,27 +126,22 @@ fn create(
 }
 
 fn company_row(connection: &mut Connection, slug: &Slug, now: i64) -> Result<i64, StorageError> {
-    let find = |connection: &mut Connection| {
-        companies::table
-            .filter(companies::slug.eq(slug.as_str()))
-            .select(companies::id)
-            .first(connection)
-            .optional()
-    };
-    if let Some(row) = find(connection)? {
-        return Ok(row);
-    }
-    let other: Option<String> = companies::table
-        .select(companies::slug)
+    // Accounts are found by their cédula alone, so they all belong to the first company.
+    let first: Option<(i64, String)> = companies::table
+        .order(companies::id)
+        .select((companies::id, companies::slug))
         .first(connection)
         .optional()?;
-    if let Some(found) = other {
-        // Accounts are found by their cédula alone as long as there is one company.
-        return Err(StorageError::Fixed {
-            setting: "EMPRESA",
-            wanted: slug.to_string(),
-            found,
-        });
+    match first {
+        Some((row, found)) if found == slug.as_str() => return Ok(row),
+        Some((_, found)) => {
+            return Err(StorageError::Fixed {
+                setting: "EMPRESA",
+                wanted: slug.to_string(),
+                found,
+            });
+        }
+        None => {}
     }
     let row = 1;
     diesel::insert_into(companies::table)

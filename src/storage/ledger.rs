@@ -9,13 +9,13 @@ use super::account_rows::{Held, NewHolder, insert_account, update_account};
 use super::digests::{holder_digest, key_record};
 use super::keys::KeyIndex;
 use super::rows::JournalRow;
-use super::schema::{accounts, journal, lanes};
+use super::schema::{accounts, journal, journal_texts, lanes};
 use super::writer::WriteError;
-use super::{Connection, Head, StorageError, chain, queries};
+use super::{Connection, Head, StorageError, chain, queries, steps};
 use crate::domain::{
-    self, Account, AccountId, AccountRef, Command, Counterparty, Decision, Entry, Fact, KeyRecord,
-    Money, Movement, Order, Outcome, PersonName, Position, Posting, PostingKind, Refusal,
-    Rejection, Slug,
+    self, Account, AccountId, AccountRef, Channel, Command, Counterparty, Decision, Entry, Fact,
+    KeyRecord, Money, Movement, Order, Outcome, PersonName, Position, Posting, PostingKind,
+    Principal, Refusal, Rejection, Slug,
 };
 use diesel::prelude::*;
 use std::collections::{BTreeSet, HashMap};
@@ -104,6 +104,11 @@ impl Lane {
         self.head
     }
 
+    /// The row of the company that accounts belong to.
+    pub(super) const fn company(&self) -> i64 {
+        self.company
+    }
+
     /// Decides one order within the open group. Nothing is written yet.
     pub(super) fn decide(
         &mut self,
@@ -174,6 +179,16 @@ impl Lane {
             diesel::insert_into(journal::table)
                 .values(&row)
                 .execute(connection)?;
+            if let Fact::Alert(step) = &entry.fact
+                && let Some(body) = steps::texts_body(&step.texts)
+            {
+                diesel::insert_into(journal_texts::table)
+                    .values((
+                        journal_texts::seq.eq(entry.position.seq),
+                        journal_texts::body.eq(body),
+                    ))
+                    .execute(connection)?;
+            }
         }
         self.link = link;
         for id in &self.dirty {
@@ -406,12 +421,7 @@ impl Lane {
         key: Option<KeyRecord>,
         fact: Fact,
     ) -> Arc<Entry> {
-        self.head.seq += 1;
-        if let Some(key) = key {
-            self.keys.add(key.digest, self.head.seq);
-        }
-        let entry = Arc::new(Entry {
-            position: Position::new(self.head.seq),
+        let place = Place {
             at: circumstances.now,
             tx_id: circumstances.tx_id,
             principal: circumstances.order.principal,
@@ -419,6 +429,30 @@ impl Lane {
             company: self.company,
             site: circumstances.site,
             value_date: circumstances.order.value_date,
+        };
+        self.append_at(place, key, fact)
+    }
+
+    /// Appends a fact to the open group.
+    pub(super) fn append_at(
+        &mut self,
+        place: Place,
+        key: Option<KeyRecord>,
+        fact: Fact,
+    ) -> Arc<Entry> {
+        self.head.seq += 1;
+        if let Some(key) = key {
+            self.keys.add(key.digest, self.head.seq);
+        }
+        let entry = Arc::new(Entry {
+            position: Position::new(self.head.seq),
+            at: place.at,
+            tx_id: place.tx_id,
+            principal: place.principal,
+            channel: place.channel,
+            company: place.company,
+            site: place.site,
+            value_date: place.value_date,
             key,
             fact,
         });
@@ -456,7 +490,7 @@ impl Lane {
         }
         let outcome = match entry.fact {
             Fact::Refused { refusal, .. } => Outcome::Refused(refusal),
-            Fact::AccountOpened { .. } | Fact::Posted(_) => Outcome::Done(entry),
+            _ => Outcome::Done(entry),
         };
         Ok(Some(Decision {
             outcome,
@@ -515,6 +549,17 @@ impl Lane {
     }
 }
 
+/// The circumstances of a fact.
+pub(super) struct Place {
+    pub(super) at: i64,
+    pub(super) tx_id: Uuid,
+    pub(super) principal: Principal,
+    pub(super) channel: Channel,
+    pub(super) company: i64,
+    pub(super) site: Option<i64>,
+    pub(super) value_date: Option<i32>,
+}
+
 /// What is the same for all rows of one order.
 struct Circumstances<'a> {
     order: &'a Order,
@@ -533,7 +578,7 @@ fn refusal_of(rejection: Rejection) -> Result<Refusal, Undecided> {
 }
 
 /// UUIDv7 of a moment in microseconds (RFC 9562 §5.7).
-fn uuid_at(micros: i64) -> Uuid {
+pub(super) fn uuid_at(micros: i64) -> Uuid {
     let micros = u64::try_from(micros).unwrap_or(0);
     let nanos = u32::try_from(micros % 1_000_000).unwrap_or(0) * 1_000;
     Uuid::new_v7(uuid::Timestamp::from_unix(

@@ -4,21 +4,27 @@
 //! pool or follows the [`Feed`]. Synchronous functions over a connection, no actor in sight.
 
 mod account_rows;
+pub mod alert_queries;
 pub mod bootstrap;
 pub mod chain;
 pub mod connection;
 mod digests;
 pub mod feed;
+pub mod hub;
 mod keys;
 mod ledger;
 pub mod queries;
+pub mod registry_queries;
 pub mod rows;
 pub mod schema;
+mod steps;
+pub mod vault;
 pub mod writer;
 
 pub use bootstrap::Installation;
 pub use connection::{Connection, Location, ReadPool};
 pub use feed::{Feed, Head, Notice};
+pub use hub::{HubAnswer, HubCommand, HubOrder, HubRefusal, HubSettings, HubView};
 pub use writer::{OutboxUpdate, Quarantined, Ticket, WriteError, Writer};
 
 use std::path::PathBuf;
@@ -81,6 +87,9 @@ pub enum StorageError {
     /// No connection could be had.
     #[error("no connection to the database: {0}")]
     Pool(#[from] r2d2::Error),
+    /// The shared secrets of devices cannot be sealed or opened.
+    #[error(transparent)]
+    Vault(vault::VaultError),
     /// The thread that did the work is gone.
     #[error("the reading thread stopped")]
     Cancelled,

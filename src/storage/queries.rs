@@ -1,9 +1,11 @@
 //! Reading: synchronous functions over a connection.
 
-use super::rows::JournalRow;
-use super::schema::{account_holders, accounts, companies, journal, outbox, sites};
+use super::rows::{JournalRow, Names};
+use super::schema::{
+    account_holders, accounts, companies, devices, journal, journal_texts, outbox, sites,
+};
 use super::{Connection, StorageError};
-use crate::domain::{AccountId, Entry, Fact, Money};
+use crate::domain::{AccountId, DeviceAddress, Entry, Fact, Money, Slug};
 use diesel::prelude::*;
 use std::collections::HashMap;
 
@@ -244,7 +246,10 @@ pub fn ping(connection: &mut Connection) -> Result<(), StorageError> {
     Ok(())
 }
 
-fn row_at(connection: &mut Connection, seq: i64) -> Result<Option<JournalRow>, StorageError> {
+pub(super) fn row_at(
+    connection: &mut Connection,
+    seq: i64,
+) -> Result<Option<JournalRow>, StorageError> {
     Ok(journal::table
         .find((0, seq))
         .select(JournalRow::as_select())
@@ -259,25 +264,83 @@ fn site_slugs(connection: &mut Connection) -> Result<HashMap<i64, String>, Stora
     Ok(all.into_iter().collect())
 }
 
-fn to_entries(
+/// The entries of `rows`, with what they name looked up.
+pub(super) fn to_entries(
     connection: &mut Connection,
     rows: &[JournalRow],
 ) -> Result<Vec<Entry>, StorageError> {
-    let mut wanted: Vec<i64> = rows
-        .iter()
-        .flat_map(|row| [row.account, row.counterparty])
-        .flatten()
-        .collect();
-    wanted.sort_unstable();
-    wanted.dedup();
+    let names = Names {
+        accounts: account_names(connection, rows)?,
+        devices: device_addresses(connection, rows)?,
+        texts: texts_of(connection, rows)?,
+    };
+    rows.iter().map(|row| row.entry(&names)).collect()
+}
+
+fn account_names(
+    connection: &mut Connection,
+    rows: &[JournalRow],
+) -> Result<HashMap<i64, AccountId>, StorageError> {
+    let accounts = rows.iter().flat_map(|row| [row.account, row.counterparty]);
+    let wanted = distinct(accounts.flatten());
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
     let found: Vec<(i64, String)> = accounts::table
         .filter(accounts::id.eq_any(&wanted))
         .select((accounts::id, accounts::account_id))
         .load(connection)?;
-    let names: HashMap<i64, AccountId> = found
+    Ok(found
         .into_iter()
         .filter_map(|(row, id)| Some((row, AccountId::parse(&id).ok()?)))
-        .collect();
-    let name_of = |row: i64| names.get(&row).cloned();
-    rows.iter().map(|row| row.entry(&name_of)).collect()
+        .collect())
+}
+
+fn device_addresses(
+    connection: &mut Connection,
+    rows: &[JournalRow],
+) -> Result<HashMap<i64, DeviceAddress>, StorageError> {
+    let wanted = distinct(rows.iter().filter_map(JournalRow::device));
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found: Vec<(i64, String, String, String)> = devices::table
+        .inner_join(sites::table)
+        .inner_join(companies::table)
+        .filter(devices::id.eq_any(&wanted))
+        .select((devices::id, companies::slug, sites::slug, devices::slug))
+        .load(connection)?;
+    Ok(found
+        .into_iter()
+        .filter_map(|(row, company, site, device)| {
+            let address = DeviceAddress {
+                company: Slug::parse(&company).ok()?,
+                site: Slug::parse(&site).ok()?,
+                device: Slug::parse(&device).ok()?,
+            };
+            Some((row, address))
+        })
+        .collect())
+}
+
+fn texts_of(
+    connection: &mut Connection,
+    rows: &[JournalRow],
+) -> Result<HashMap<i64, Vec<u8>>, StorageError> {
+    let about_devices = rows.iter().filter(|row| row.device().is_some());
+    let wanted = distinct(about_devices.map(|row| row.seq));
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found: Vec<(i64, Vec<u8>)> = journal_texts::table
+        .filter(journal_texts::seq.eq_any(&wanted))
+        .load(connection)?;
+    Ok(found.into_iter().collect())
+}
+
+fn distinct(rows: impl Iterator<Item = i64>) -> Vec<i64> {
+    let mut rows: Vec<i64> = rows.collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
 }

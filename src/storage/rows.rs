@@ -1,13 +1,13 @@
 //! Rows of the journal and the entries they stand for.
 
-use super::StorageError;
-use super::chain;
 use super::schema::journal;
+use super::{StorageError, chain, steps};
 use crate::domain::{
-    AccountId, AccountRef, Amount, Channel, Counterparty, Entry, Fact, KeyRecord, Money, Movement,
-    Position, Posting, PostingKind, Principal, Refusal,
+    AccountId, AccountRef, Amount, Channel, Counterparty, DeviceAddress, Entry, Fact, KeyRecord,
+    Money, Movement, Position, Posting, PostingKind, Principal, Refusal,
 };
 use diesel::prelude::*;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// A row of the journal, column by column.
@@ -47,6 +47,19 @@ pub struct JournalRow {
 const ACCOUNT_OPENED: i32 = 1;
 const POSTED: i32 = 2;
 const REFUSED: i32 = 3;
+const ALERT: i32 = 4;
+const SETTING: i32 = 5;
+
+/// What rows name by number or by digest, looked up beforehand.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// Accounts by row.
+    pub accounts: HashMap<i64, AccountId>,
+    /// Devices by row.
+    pub devices: HashMap<i64, DeviceAddress>,
+    /// Bodies of `journal_texts` by sequence; what was erased is missing.
+    pub texts: HashMap<i64, Vec<u8>>,
+}
 
 impl JournalRow {
     /// The row of `entry`, linked to `previous`.
@@ -60,6 +73,16 @@ impl JournalRow {
                 row.details = Some(holder.to_vec());
             }
             Fact::Posted(movement) => row.put_movement(movement),
+            Fact::Alert(step) => {
+                row.fact = ALERT;
+                row.previous_seq = Some(step.previous);
+                let texts = steps::texts_body(&step.texts);
+                row.details = Some(steps::step_details(step, texts.as_deref()));
+            }
+            Fact::Setting { subject, change } => {
+                row.fact = SETTING;
+                row.details = Some(steps::setting_details(*subject, change));
+            }
             Fact::Refused {
                 account,
                 kind,
@@ -125,25 +148,38 @@ impl JournalRow {
         }
     }
 
-    /// The entry of this row, with accounts named by `name_of`.
+    /// The row of the device that this row is about, if it is about one.
+    #[must_use]
+    pub fn device(&self) -> Option<i64> {
+        (self.fact == ALERT)
+            .then(|| steps::device_in(self.details.as_deref()?))
+            .flatten()
+    }
+
+    /// The row of the alert that this row is a step of, if it is one.
+    #[must_use]
+    pub fn alert(&self) -> Option<i64> {
+        (self.fact == ALERT)
+            .then(|| steps::alert_in(self.details.as_deref()?))
+            .flatten()
+    }
+
+    /// The entry of this row, with what it names looked up in `names`.
     ///
     /// # Errors
     /// [`StorageError::Inconsistent`] where the row is not one that this program wrote.
-    pub fn entry(
-        &self,
-        name_of: &impl Fn(i64) -> Option<AccountId>,
-    ) -> Result<Entry, StorageError> {
-        self.try_entry(name_of)
+    pub fn entry(&self, names: &Names) -> Result<Entry, StorageError> {
+        self.try_entry(names)
             .ok_or_else(|| StorageError::Inconsistent {
                 what: format!("row {} of the journal cannot be read", self.seq),
             })
     }
 
-    fn try_entry(&self, name_of: &impl Fn(i64) -> Option<AccountId>) -> Option<Entry> {
+    fn try_entry(&self, names: &Names) -> Option<Entry> {
         let account = |row: Option<i64>| -> Option<AccountRef> {
             Some(AccountRef {
                 row: row?,
-                id: name_of(row?)?,
+                id: names.accounts.get(&row?)?.clone(),
             })
         };
         let fact = match self.fact {
@@ -175,6 +211,16 @@ impl JournalRow {
                 amount: self.amount.and_then(|cents| Amount::from_cents(cents).ok()),
                 refusal: refusal_of(self.refusal?, self.balance)?,
             },
+            ALERT => Fact::Alert(Box::new(steps::step_of(
+                self.details.as_deref()?,
+                self.previous_seq?,
+                names.texts.get(&self.seq).map(Vec::as_slice),
+                |row| names.devices.get(&row).cloned(),
+            )?)),
+            SETTING => {
+                let (subject, change) = steps::setting_of(self.details.as_deref()?)?;
+                Fact::Setting { subject, change }
+            }
             _ => return None,
         };
         let key = match (&self.key_digest, &self.fingerprint) {
@@ -205,15 +251,17 @@ impl JournalRow {
 /// Two functions between a type and the integers that stand for it in the database. The integers
 /// are for ever: what is written must be readable by every later version.
 macro_rules! codes {
-    ($to:ident, $from:ident, $type:ty, $int:ty, $($variant:path = $code:literal),+ $(,)?) => {
-        const fn $to(value: $type) -> $int {
+    ($(#[$doc:meta])* $visibility:vis $to:ident, $from:ident, $type:ty, $int:ty, $($variant:path = $code:literal),+ $(,)?) => {
+        $visibility const fn $to(value: $type) -> $int {
             match value { $($variant => $code,)+ }
         }
-        const fn $from(code: $int) -> Option<$type> {
+        $visibility const fn $from(code: $int) -> Option<$type> {
             match code { $($code => Some($variant),)+ _ => None }
         }
     };
 }
+
+pub(super) use codes;
 
 codes!(
     kind_code,
@@ -227,19 +275,21 @@ codes!(
 );
 
 codes!(
-    channel_code,
+    pub(super) channel_code,
     channel_of,
     Channel,
     i32,
     Channel::Internal = 0,
     Channel::Http = 1,
     Channel::WebSocket = 2,
+    Channel::Mqtt = 3,
 );
 
 const fn principal_of(row: i64) -> Option<Principal> {
     match row {
         1 => Some(Principal::Local),
         2 => Some(Principal::System),
+        3 => Some(Principal::Device),
         _ => None,
     }
 }
@@ -270,6 +320,10 @@ fn refusal_of(code: i32, balance: Option<i64>) -> Option<Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{
+        AlertChange, AlertContent, AlertState, AlertStep, DeviceCommand, MessageRef, Priority,
+        RuleRef, Slug, StepTexts, Subject,
+    };
 
     fn entry(fact: Fact) -> Entry {
         Entry {
@@ -333,7 +387,82 @@ mod tests {
                 amount: None,
                 refusal: Refusal::UnknownAccount,
             },
+            Fact::Alert(Box::new(step())),
+            Fact::Setting {
+                subject: Subject::Device,
+                change: "{\"hardware\":\"boton-1\"}".into(),
+            },
         ]
+    }
+
+    fn names() -> Names {
+        let accounts = (1..=2).map(|row| (row, account(row).id));
+        let texts = steps::texts_body(&step().texts).unwrap();
+        Names {
+            accounts: accounts.collect(),
+            devices: HashMap::from([(8, step().address)]),
+            texts: HashMap::from([(7, texts)]),
+        }
+    }
+
+    fn step() -> AlertStep {
+        let slug = |text| Slug::parse(text).unwrap();
+        let rule = RuleRef { id: 3, version: 2 };
+        AlertStep {
+            alert: 5,
+            alert_id: Uuid::from_u128(9),
+            device: 8,
+            address: "banco/norte/boton-1".parse().unwrap(),
+            kind: slug("ROJO"),
+            priority: Priority::Critical,
+            late: false,
+            change: AlertChange::Raised,
+            state: AlertState::New,
+            count: 1,
+            freezes: true,
+            notify: vec![slug("guardia")],
+            rules: vec![rule],
+            message: Some(MessageRef {
+                key: slug("k1"),
+                seq: 17,
+                digest: [7; 32],
+                received_at: 12,
+            }),
+            texts: StepTexts {
+                salt: [4; 16],
+                content: AlertContent {
+                    description: Some("Robo en caja".into()),
+                    location: Some("{\"piso\":2}".into()),
+                    data: None,
+                },
+                reason: Some("porque sí".into()),
+                commands: vec![DeviceCommand {
+                    device: slug("luz-1"),
+                    payload: Some("{\"accion\":\"ENCENDER\"}".into()),
+                    rule: Some(rule),
+                    kind: slug("ROJO"),
+                    priority: Priority::High,
+                    alert: None,
+                }],
+            },
+            previous: 2,
+        }
+    }
+
+    #[test]
+    fn an_erased_text_leaves_the_step_and_its_link() {
+        let row = JournalRow::new(&entry(Fact::Alert(Box::new(step()))), &[0; 32]);
+        let mut names = names();
+        names.texts.clear();
+        let Fact::Alert(read) = row.entry(&names).unwrap().fact else {
+            panic!("no alert");
+        };
+        assert_eq!(read.texts, StepTexts::default());
+        assert_eq!(read.message, step().message);
+        let details = String::from_utf8(row.details.unwrap()).unwrap();
+        for text in ["Robo", "porque", "ENCENDER", "piso"] {
+            assert!(!details.contains(text), "{details}");
+        }
     }
 
     #[test]
@@ -341,8 +470,7 @@ mod tests {
         for fact in facts() {
             let entry = entry(fact);
             let row = JournalRow::new(&entry, &[0; 32]);
-            let name_of = |row: i64| AccountId::parse(&row.to_string()).ok();
-            assert_eq!(row.entry(&name_of).unwrap(), entry);
+            assert_eq!(row.entry(&names()).unwrap(), entry);
         }
     }
 

@@ -101,5 +101,133 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    device_types (code) { code -> Text, description -> Text, silence -> Nullable<BigInt>, }
+}
+diesel::table! {
+    devices (id) {
+        id -> BigInt,
+        slug -> Text,
+        company_id -> BigInt,
+        site_id -> BigInt,
+        kind -> Text,
+        name -> Text,
+        active -> Bool,
+        created_at -> BigInt,
+    }
+}
+diesel::table! {
+    device_keys (id) {
+        id -> BigInt,
+        kid -> Text,
+        device_id -> BigInt,
+        algorithm -> Integer,
+        material -> Binary,
+        created_at -> BigInt,
+        revoked_at -> Nullable<BigInt>,
+    }
+}
+diesel::table! {
+    device_windows (key_id) {
+        key_id -> BigInt,
+        device_id -> BigInt,
+        sequence -> Binary,
+        heard_at -> BigInt,
+    }
+}
+diesel::table! {
+    alert_kinds (id) {
+        id -> BigInt,
+        company_id -> BigInt,
+        code -> Text,
+        name -> Text,
+        priority -> Integer,
+        colour -> Text,
+        description -> Text,
+        instructions -> Text,
+        items -> Text,
+        escalation -> Nullable<BigInt>,
+        active -> Bool,
+    }
+}
+diesel::table! {
+    rules (id, version) {
+        id -> BigInt,
+        version -> BigInt,
+        company_id -> BigInt,
+        name -> Text,
+        position -> Integer,
+        condition -> Text,
+        actions -> Text,
+        active -> Bool,
+        principal -> BigInt,
+        changed_at -> BigInt,
+    }
+}
+diesel::table! {
+    alerts (id) {
+        id -> BigInt,
+        alert_id -> Binary,
+        company_id -> BigInt,
+        site_id -> BigInt,
+        device_id -> BigInt,
+        kind -> Text,
+        priority -> Integer,
+        state -> Integer,
+        late -> Bool,
+        count -> BigInt,
+        escalations -> BigInt,
+        freezes -> Bool,
+        raised_at -> BigInt,
+        updated_at -> BigInt,
+        acknowledged_at -> Nullable<BigInt>,
+        closed_at -> Nullable<BigInt>,
+        escalate_at -> Nullable<BigInt>,
+        first_seq -> BigInt,
+        last_seq -> BigInt,
+    }
+}
+diesel::table! {
+    alert_messages (key_id, seq) { key_id -> BigInt, seq -> BigInt, alert -> BigInt, digest -> Binary, }
+}
+diesel::table! {
+    journal_texts (seq) { seq -> BigInt, body -> Binary, }
+}
+diesel::table! {
+    quarantine (id) {
+        id -> BigInt,
+        digest -> Binary,
+        received_at -> BigInt,
+        channel -> Integer,
+        topic -> Nullable<Text>,
+        device -> Nullable<Text>,
+        reason -> Text,
+        detail -> Text,
+        count -> BigInt,
+        message -> Binary,
+        truncated -> Bool,
+    }
+}
+
 diesel::joinable!(account_holders -> accounts (account));
+diesel::joinable!(devices -> companies (company_id));
+diesel::joinable!(devices -> sites (site_id));
+diesel::joinable!(device_keys -> devices (device_id));
+diesel::joinable!(alerts -> companies (company_id));
+diesel::joinable!(alerts -> sites (site_id));
+diesel::joinable!(alerts -> devices (device_id));
+diesel::joinable!(alert_kinds -> companies (company_id));
+diesel::joinable!(sites -> companies (company_id));
+diesel::joinable!(rules -> companies (company_id));
 diesel::allow_tables_to_appear_in_same_query!(accounts, account_holders);
+diesel::allow_tables_to_appear_in_same_query!(
+    companies,
+    sites,
+    devices,
+    device_keys,
+    device_windows,
+    alerts,
+    alert_kinds,
+    rules,
+    journal_texts,
+);

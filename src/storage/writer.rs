@@ -7,6 +7,7 @@
 //! and clients repeat under the same key.
 
 use super::connection::{Location, reopen_writer};
+use super::hub::{self, Hub, HubAnswer, HubOrder, HubRefusal, HubSettings};
 use super::ledger::{Lane, Undecided};
 use super::schema::{outbox, outbox_quarantine};
 use super::{Connection, Feed, StorageError};
@@ -77,8 +78,12 @@ pub type Ticket<T> = oneshot::Receiver<Result<T, WriteError>>;
 /// What an order's ticket resolves to.
 type Verdict = Result<Decision, WriteError>;
 
+/// What a hub order's ticket resolves to.
+type HubVerdict = Result<HubAnswer, HubRefusal>;
+
 enum Operation {
     Order(Box<Order>, oneshot::Sender<Verdict>),
+    Hub(Box<HubOrder>, oneshot::Sender<HubVerdict>),
     Outbox(OutboxUpdate, oneshot::Sender<Result<(), WriteError>>),
     Close,
 }
@@ -103,6 +108,8 @@ pub struct WriterParts {
     pub clock: Clock,
     /// Where commits are counted.
     pub instruments: Instruments,
+    /// How the alert hub behaves.
+    pub hub: HubSettings,
 }
 
 impl Writer {
@@ -136,6 +143,19 @@ impl Writer {
     pub fn submit(&self, order: Order) -> Result<Ticket<Decision>, WriteError> {
         let (reply, ticket) = oneshot::channel();
         self.push(Operation::Order(Box::new(order), reply))?;
+        Ok(ticket)
+    }
+
+    /// Hands in an order to the alert hub. The ticket resolves after its group's commit.
+    ///
+    /// # Errors
+    /// [`WriteError::Overloaded`] or [`WriteError::ShuttingDown`], at once.
+    pub fn submit_to_hub(
+        &self,
+        order: HubOrder,
+    ) -> Result<oneshot::Receiver<HubVerdict>, WriteError> {
+        let (reply, ticket) = oneshot::channel();
+        self.push(Operation::Hub(Box::new(order), reply))?;
         Ok(ticket)
     }
 
@@ -190,6 +210,7 @@ impl Writer {
 struct Session {
     connection: Connection,
     lane: Lane,
+    hub: Hub,
 }
 
 impl Session {
@@ -205,8 +226,13 @@ impl Session {
         }
         let mut connection = reopen_writer(&parts.location)?;
         let lane = Lane::load(&mut connection, parts.company)?;
+        let hub = Hub::load(&mut connection, parts.hub.clone(), parts.clock.now())?;
         parts.feed.restart(lane.head());
-        Ok(Self { connection, lane })
+        Ok(Self {
+            connection,
+            lane,
+            hub,
+        })
     }
 }
 
@@ -221,7 +247,9 @@ struct WriterThread {
 #[derive(Default)]
 struct Group {
     orders: Vec<Order>,
+    hub_orders: Vec<HubOrder>,
     updates: Vec<OutboxUpdate>,
+    hub_decided: Vec<(oneshot::Sender<HubVerdict>, HubVerdict)>,
     decided: Vec<(oneshot::Sender<Verdict>, Verdict)>,
     moved: Vec<oneshot::Sender<Result<(), WriteError>>>,
     closing: bool,
@@ -270,6 +298,9 @@ impl WriterThread {
             Ok(mut session) => {
                 let head = session.lane.head();
                 let entries = session.lane.committed();
+                // Before anybody is answered: who changes a rule and hears that it is done finds
+                // it done.
+                session.hub.committed();
                 if !entries.is_empty() {
                     self.parts.feed.publish(entries, head);
                 }
@@ -289,7 +320,11 @@ impl WriterThread {
 }
 
 fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(), StorageError> {
-    let Session { connection, lane } = session;
+    let Session {
+        connection,
+        lane,
+        hub,
+    } = session;
     AnsiTransactionManager::begin_transaction_sql(connection, "BEGIN IMMEDIATE")?;
     let now = clock.now();
     for (order, (_, result)) in group.orders.iter().zip(&mut group.decided) {
@@ -299,6 +334,14 @@ fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(
             Err(Undecided::Storage(error)) => return Err(error),
         };
     }
+    for (order, (_, result)) in group.hub_orders.iter().zip(&mut group.hub_decided) {
+        *result = match hub.decide(connection, lane, order, now) {
+            Ok(answer) => Ok(answer),
+            Err(hub::Undecided::Refused(refusal)) => Err(refusal),
+            Err(hub::Undecided::Storage(error)) => return Err(error),
+        };
+    }
+    hub.write(connection)?;
     lane.write(connection, group.orders.len())?;
     for update in &group.updates {
         write_outbox(connection, update, now)?;
@@ -311,7 +354,7 @@ fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(
 
 impl Group {
     fn len(&self) -> usize {
-        self.decided.len() + self.moved.len()
+        self.decided.len() + self.hub_decided.len() + self.moved.len()
     }
 
     fn push(&mut self, operation: Operation) {
@@ -319,6 +362,11 @@ impl Group {
             Operation::Order(order, reply) => {
                 self.orders.push(*order);
                 self.decided.push((reply, Err(WriteError::Unavailable)));
+            }
+            Operation::Hub(order, reply) => {
+                self.hub_orders.push(*order);
+                let unavailable = WriteError::Unavailable.into();
+                self.hub_decided.push((reply, Err(unavailable)));
             }
             Operation::Outbox(update, reply) => {
                 self.updates.push(update);
@@ -334,6 +382,9 @@ impl Group {
             instruments.decided(&order.command, &result);
             let _ = reply.send(result);
         }
+        for (reply, result) in self.hub_decided {
+            let _ = reply.send(result);
+        }
         for reply in self.moved {
             let _ = reply.send(Ok(()));
         }
@@ -344,6 +395,9 @@ impl Group {
             let failed = Err(WriteError::Unavailable);
             instruments.decided(&order.command, &failed);
             let _ = reply.send(failed);
+        }
+        for (reply, _) in self.hub_decided {
+            let _ = reply.send(Err(WriteError::Unavailable.into()));
         }
         for reply in self.moved {
             let _ = reply.send(Err(WriteError::Unavailable));

@@ -1,7 +1,7 @@
 //! What is published: the payloads of each topic, and which events an entry of the journal makes.
 
 use super::numbers::{Decimal, Moment};
-use super::topics;
+use super::{alerts, topics};
 use crate::domain::{Entry, Fact, Money, Movement, PostingKind};
 use bytes::Bytes;
 use serde::Serialize;
@@ -256,8 +256,12 @@ pub fn balance_event(entry: &Entry, movement: &Movement) -> Event {
 /// The events of one entry, in the order in which they are published.
 #[must_use]
 pub fn events_of(entry: &Entry, low_balance_threshold: Money) -> Vec<Event> {
-    let Fact::Posted(movement) = &entry.fact else {
-        return Vec::new();
+    let movement = match &entry.fact {
+        Fact::Posted(movement) => movement,
+        Fact::Alert(step) => return alerts::events_of(entry, step),
+        Fact::AccountOpened { .. } | Fact::Refused { .. } | Fact::Setting { .. } => {
+            return Vec::new();
+        }
     };
     let mut events = Vec::with_capacity(4);
     match movement.posting.kind {

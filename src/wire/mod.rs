@@ -3,12 +3,16 @@
 //! It speaks Spanish, because its clients do. Nothing here decides anything; names, field orders
 //! and retain flags are the clients' and change on their schedule (`tests/golden` pins them).
 
+pub mod alerts;
 pub mod events;
 pub mod frames;
+pub mod jws;
 pub mod numbers;
 pub mod problem;
+pub mod registry;
 pub mod requests;
 pub mod resources;
+pub mod rules;
 pub mod topics;
 
 pub use events::{Event, Qos};

@@ -150,6 +150,46 @@ problem_kinds! {
     SameAccount = 422 "misma_cuenta", "El origen y el destino son la misma cuenta", "Origin and destination are the same account";
     /// The key was used for another command.
     KeyReused = 422 "clave_reutilizada", "La clave ya se usó con otra operación", "The key was used with another command";
+    /// A value of a field or of a name in the address is wrong.
+    InvalidValue = 422 "valor_invalido", "Un valor no es válido", "A value is not valid";
+    /// No such company.
+    UnknownCompany = 404 "empresa_no_existe", "La empresa no existe", "The company does not exist";
+    /// The company is there.
+    CompanyExists = 409 "empresa_existe", "La empresa ya existe", "The company exists already";
+    /// No such site of the company.
+    SiteNotFound = 404 "sede_no_encontrada", "La empresa no tiene esa sede", "The company has no such site";
+    /// The site is there.
+    SiteExists = 409 "sede_existe", "La sede ya existe", "The site exists already";
+    /// No such device.
+    UnknownDevice = 404 "hardware_no_existe", "El hardware no existe", "The device does not exist";
+    /// The device is there.
+    DeviceExists = 409 "hardware_existe", "El hardware ya existe", "The device exists already";
+    /// No such type of device.
+    UnknownDeviceType = 422 "tipo_hardware_no_existe", "El tipo de hardware no existe", "The type of device does not exist";
+    /// No such active key of the device.
+    UnknownDeviceKey = 404 "clave_no_existe", "El hardware no tiene esa clave activa", "The device has no such active key";
+    /// Two keys are active.
+    TooManyKeys = 409 "demasiadas_claves", "El hardware ya tiene dos claves activas; revoque una", "The device has two active keys already; revoke one";
+    /// The key is not one.
+    InvalidDeviceKey = 422 "clave_de_hardware_invalida", "La clave del hardware no es válida", "The device's key is not valid";
+    /// No such alert.
+    UnknownAlert = 404 "alerta_no_existe", "La alerta no existe", "The alert does not exist";
+    /// The alert is where it does not take that step.
+    WrongStep = 409 "paso_no_permitido", "La alerta no admite ese paso en su estado", "The alert does not take that step in its state";
+    /// The alert was rejected.
+    AlertRejected = 422 "alerta_rechazada", "La alerta fue rechazada", "The alert was rejected";
+    /// The device sends too much.
+    RateLimited = 429 "limite_excedido", "El hardware envía demasiados mensajes; reenvíe el mismo más tarde", "The device sends too many messages; send the same one again later";
+    /// No such rule.
+    UnknownRule = 404 "regla_no_existe", "La regla no existe", "The rule does not exist";
+    /// The rule was changed meanwhile.
+    RuleChanged = 409 "regla_cambiada", "La regla cambió entretanto; léala de nuevo", "The rule was changed meanwhile; read it again";
+    /// The rule does not compile.
+    InvalidRule = 422 "regla_invalida", "La regla no es válida", "The rule is not valid";
+    /// No such message in quarantine.
+    UnknownSuspect = 404 "mensaje_no_existe", "No hay tal mensaje en cuarentena", "There is no such message in quarantine";
+    /// Only the beginning of the message was kept.
+    TruncatedSuspect = 409 "mensaje_truncado", "Del mensaje solo se guardó el comienzo", "Only the beginning of the message was kept";
     /// A defect of ours.
     Internal = 500 "error_interno", "Error interno", "Internal error";
     /// Too much work at once.
@@ -164,7 +204,7 @@ impl ProblemKind {
     /// Whether the same request may succeed a moment later.
     #[must_use]
     pub const fn is_transient(self) -> bool {
-        self.status() == 503
+        matches!(self.status(), 429 | 503)
     }
 }
 
@@ -270,6 +310,21 @@ pub struct Problem {
     pub reason: Option<Reason>,
     /// The balance that did not suffice.
     pub balance: Option<Money>,
+    /// What the message was that was rejected.
+    pub rejection: Option<Box<Rejection>>,
+    /// Where in an expression, in lines and columns from 1.
+    pub position: Option<(usize, usize)>,
+}
+
+/// A message that was rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Why, as the device is told.
+    pub reason: &'static str,
+    /// Its number, where it could be read.
+    pub seq: Option<u64>,
+    /// SHA-256 of it in hexadecimal; `None` where an operator raised the alert.
+    pub digest: Option<String>,
 }
 
 impl Problem {
@@ -280,6 +335,8 @@ impl Problem {
             kind,
             reason: None,
             balance: None,
+            rejection: None,
+            position: None,
         }
     }
 
@@ -294,6 +351,20 @@ impl Problem {
     #[must_use]
     pub const fn with_balance(mut self, balance: Money) -> Self {
         self.balance = Some(balance);
+        self
+    }
+
+    /// The same problem, about a message.
+    #[must_use]
+    pub fn about_message(mut self, rejection: Rejection) -> Self {
+        self.rejection = Some(Box::new(rejection));
+        self
+    }
+
+    /// The same problem, at a place in an expression.
+    #[must_use]
+    pub const fn at(mut self, position: Option<(usize, usize)>) -> Self {
+        self.position = position;
         self
     }
 
@@ -317,6 +388,11 @@ impl Problem {
             detail: self.detail(language),
             codigo: self.kind.code(),
             saldo: self.balance.map(Decimal),
+            motivo: self.rejection.as_ref().map(|rejection| rejection.reason),
+            seq: self.rejection.as_ref().and_then(|rejection| rejection.seq),
+            huella: self.rejection.as_ref().and_then(|r| r.digest.clone()),
+            linea: self.position.map(|(line, _)| line),
+            columna: self.position.map(|(_, column)| column),
         }
     }
 }
@@ -345,6 +421,21 @@ pub struct ProblemDocument {
     /// The balance that did not suffice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saldo: Option<Decimal>,
+    /// Why a message was rejected, as its device is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub motivo: Option<&'static str>,
+    /// The number of a message that was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// SHA-256 in hexadecimal of a message that was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub huella: Option<String>,
+    /// The line of a mistake in an expression, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linea: Option<usize>,
+    /// The column of a mistake in an expression, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub columna: Option<usize>,
 }
 
 #[cfg(test)]

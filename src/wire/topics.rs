@@ -1,6 +1,6 @@
 //! The topics of the bank and of Atalaya itself.
 
-use crate::domain::AccountId;
+use crate::domain::{AccountId, DeviceAddress, Slug};
 
 /// Every deposit and withdrawal.
 pub const TRANSACTIONS: &str = "banco/transacciones";
@@ -33,14 +33,74 @@ pub fn account_of(topic: &str) -> Option<AccountId> {
     AccountId::parse(topic.strip_prefix(BALANCE_PREFIX)?).ok()
 }
 
+/// What every topic of devices and alerts starts with.
+const COMPANIES: &str = "empresas/";
+
+/// Alerts of every device.
+pub const EVERY_ALERT: &str = "empresas/+/+/+/alerta";
+/// What every device says of itself.
+pub const EVERY_STATUS: &str = "empresas/+/+/+/estado";
+
+/// The answers to a device.
+#[must_use]
+pub fn reply(device: &DeviceAddress) -> String {
+    format!("{COMPANIES}{device}/respuesta")
+}
+
+/// The orders to a device.
+#[must_use]
+pub fn command(device: &DeviceAddress) -> String {
+    format!("{COMPANIES}{device}/comando")
+}
+
+/// Each change in the life of a company's alerts.
+#[must_use]
+pub fn company_alerts(company: &Slug) -> String {
+    format!("{COMPANIES}{company}/alertas")
+}
+
+/// What a device says on a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceTopic {
+    /// `…/alerta`.
+    Alert(DeviceAddress),
+    /// `…/estado`.
+    Status(DeviceAddress),
+}
+
+/// The device that a topic belongs to, and what is said there; `None` for any other topic.
+#[must_use]
+pub fn device_topic(topic: &str) -> Option<DeviceTopic> {
+    let (address, last) = topic.strip_prefix(COMPANIES)?.rsplit_once('/')?;
+    let address = address.parse().ok()?;
+    match last {
+        "alerta" => Some(DeviceTopic::Alert(address)),
+        "estado" => Some(DeviceTopic::Status(address)),
+        _ => None,
+    }
+}
+
+/// The company whose events an MQTT filter under `empresas/` asks for, if it names one.
+#[must_use]
+pub fn company_of(filter: &str) -> Option<Slug> {
+    let company = filter.strip_prefix(COMPANIES)?.split('/').next()?;
+    Slug::parse(company).ok()
+}
+
+/// Whether a filter can match nothing but topics of devices and alerts.
+#[must_use]
+pub fn is_of_companies(filter: &str) -> bool {
+    filter.starts_with(COMPANIES)
+}
+
 /// Whether only Atalaya may publish on `topic`.
 #[must_use]
 pub fn is_reserved(topic: &str) -> bool {
-    let answers_a_device = topic.starts_with("empresas/")
+    let answers_a_device = topic.starts_with(COMPANIES)
         && (topic.ends_with("/respuesta") || topic.ends_with("/comando"));
     let first = topic.split('/').next().unwrap_or_default();
     let company_alerts = topic
-        .strip_prefix("empresas/")
+        .strip_prefix(COMPANIES)
         .and_then(|rest| rest.split_once('/'))
         .is_some_and(|(_, rest)| rest == "alertas");
     matches!(first, "banco" | "atalaya") || answers_a_device || company_alerts
@@ -70,6 +130,33 @@ mod tests {
         ] {
             assert!(!is_reserved(topic), "{topic}");
         }
+    }
+
+    #[test]
+    fn a_topic_of_a_device_names_it() {
+        let device: DeviceAddress = "banco/norte/boton-1".parse().unwrap();
+        assert_eq!(
+            device_topic("empresas/banco/norte/boton-1/alerta"),
+            Some(DeviceTopic::Alert(device.clone()))
+        );
+        assert_eq!(
+            device_topic("empresas/banco/norte/boton-1/estado"),
+            Some(DeviceTopic::Status(device.clone()))
+        );
+        for topic in [
+            "empresas/banco/norte/boton-1/respuesta",
+            "empresas/banco/norte/alerta",
+            "empresas/banco/norte/boton-1/x/alerta",
+            "empresas/banco/no rte/boton-1/alerta",
+            "empresas/banco/norte//alerta",
+            "alerta",
+        ] {
+            assert_eq!(device_topic(topic), None, "{topic}");
+        }
+        assert!(is_reserved(&reply(&device)) && is_reserved(&command(&device)));
+        assert!(is_reserved(&company_alerts(&device.company)));
+        assert_eq!(company_of("empresas/banco/#"), Some(device.company));
+        assert_eq!(company_of("empresas/+/alertas"), None);
     }
 
     #[test]

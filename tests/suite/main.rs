@@ -21,6 +21,7 @@ mod contract;
 mod crash;
 mod durability;
 mod embedded_broker;
+mod hub;
 mod ledger;
 mod lifecycle;
 mod monitor;

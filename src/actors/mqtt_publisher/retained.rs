@@ -283,6 +283,6 @@ fn look_up(
 fn posted_account(entry: &Entry) -> Option<i64> {
     match &entry.fact {
         Fact::Posted(movement) => Some(movement.account.row),
-        Fact::AccountOpened { .. } | Fact::Refused { .. } => None,
+        _ => None,
     }
 }

@@ -4,6 +4,7 @@ pub mod atalaya;
 pub mod audit;
 pub mod checks;
 pub mod client;
+pub mod device;
 pub mod guest;
 pub mod mosquitto;
 pub mod raw;

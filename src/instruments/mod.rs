@@ -3,6 +3,10 @@
 //! Counting is an atomic addition, so it never blocks and nothing is lost. The metrics actor owns
 //! the registry, samples what has to be asked for, and renders the text.
 
+mod devices;
+
+pub use devices::DeviceInstruments;
+
 use crate::domain::{Command, Decision, Money, Outcome, PostingKind};
 use crate::storage::WriteError;
 use crate::wire::events::kind_name;
@@ -46,6 +50,8 @@ pub struct Instruments {
     pub mqtt_connections: IntCounter,
     /// Whether the broker is connected.
     pub mqtt_connected: IntGauge,
+    /// What devices send and what becomes of it.
+    pub devices: DeviceInstruments,
 }
 
 impl Instruments {
@@ -142,6 +148,7 @@ impl Instruments {
                 "Connections made to the broker.",
             )?,
             mqtt_connected,
+            devices: DeviceInstruments::new(registry)?,
         })
     }
 

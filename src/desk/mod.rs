@@ -3,23 +3,35 @@
 //! REST, WebSocket (and later TCP) turn bytes into the calls below; here they are parsed into
 //! domain types, authorised, sent to the actors, and the results turned into one set of answers.
 
+mod alerts;
+mod registry;
+mod rules;
+
+pub use alerts::{AlertQuery, AlertRequest};
+
 use crate::actors::account::{AccountActor, FindAccount, ListMovements, PlaceOrder, ReadError};
+use crate::actors::alert_validator::AlertValidator;
 use crate::actors::statistics::{StatisticsActor, TakeStatistics};
+use crate::clock::Clock;
 use crate::domain::{
     AccountId, Action, CedulaCheck, Channel, Command, Decision, Entry, Fact, IdempotencyKey, Money,
-    Order, Outcome, Principal, Refusal, Resource, authorize,
+    Order, Outcome, Principal, Refusal, Resource, Slug, authorize,
 };
 use crate::instruments::Instruments;
-use crate::storage::WriteError;
+use crate::mqtt::status::StatusBoard;
+use crate::storage::{self, Connection, HubView, ReadPool, StorageError, WriteError};
 use crate::wire::events::{self, json};
 use crate::wire::numbers::Decimal;
 use crate::wire::requests::{self, MovementBody, OpenAccountBody, TransferBody};
 use crate::wire::resources::{AccountResource, MovementResource, Page};
+use crate::wire::topics;
 use crate::wire::{Problem, ProblemKind, Reason};
 use actix::Addr;
 use bytes::Bytes;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// How long anybody waits for an actor or a commit before being told to ask again under the same
 /// key. A commit takes milliseconds; ten seconds of silence mean that something is stuck.
@@ -83,29 +95,48 @@ pub enum Direction {
     Out,
 }
 
+/// What is behind the desk.
+#[derive(Clone)]
+pub struct DeskParts {
+    /// Where money commands go.
+    pub accounts: Addr<AccountActor>,
+    /// Where statistics come from.
+    pub statistics: Addr<StatisticsActor>,
+    /// Where messages of devices and orders to the hub go.
+    pub validator: Addr<AlertValidator>,
+    /// Where the registry is seen.
+    pub view: Arc<HubView>,
+    /// What devices say of themselves.
+    pub statuses: Arc<StatusBoard>,
+    /// Connections for reading.
+    pub readers: ReadPool,
+    /// The check of new account ids.
+    pub cedula_check: CedulaCheck,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub instruments: Instruments,
+    /// The installation, which messages of devices name as their audience.
+    pub installation: Slug,
+}
+
+/// Reads of alerts and the registry at once: the pool has four connections.
+const READS: usize = 64;
+
 /// The desk; clones share the actors behind it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Desk {
-    accounts: Addr<AccountActor>,
-    statistics: Addr<StatisticsActor>,
-    cedula_check: CedulaCheck,
-    instruments: Instruments,
+    parts: DeskParts,
+    reads: Arc<Semaphore>,
 }
 
 impl Desk {
-    /// A desk in front of the actors.
+    /// A desk in front of `parts`.
     #[must_use]
-    pub const fn new(
-        accounts: Addr<AccountActor>,
-        statistics: Addr<StatisticsActor>,
-        cedula_check: CedulaCheck,
-        instruments: Instruments,
-    ) -> Self {
+    pub fn new(parts: DeskParts) -> Self {
         Self {
-            accounts,
-            statistics,
-            cedula_check,
-            instruments,
+            parts,
+            reads: Arc::new(Semaphore::new(READS)),
         }
     }
 
@@ -121,7 +152,7 @@ impl Desk {
     ) -> Answer {
         let account = requests::account_id(&body.cedula)?;
         account
-            .check(self.cedula_check)
+            .check(self.parts.cedula_check)
             .map_err(|e| Problem::of(ProblemKind::InvalidAccountId).because(e))?;
         let given_names = requests::person_name("nombres", &body.nombres)?;
         let surnames = requests::person_name("apellidos", &body.apellidos)?;
@@ -177,7 +208,7 @@ impl Desk {
         };
         self.place(order, |entry| match &entry.fact {
             Fact::Posted(movement) => Some(json(&events::transaction(entry, movement))),
-            Fact::AccountOpened { .. } | Fact::Refused { .. } => None,
+            _ => None,
         })
         .await
     }
@@ -207,7 +238,7 @@ impl Desk {
         };
         self.place(order, |entry| match &entry.fact {
             Fact::Posted(movement) => events::transfer(entry, movement).map(|body| json(&body)),
-            Fact::AccountOpened { .. } | Fact::Refused { .. } => None,
+            _ => None,
         })
         .await
     }
@@ -219,7 +250,7 @@ impl Desk {
     pub async fn account(&self, caller: Caller, account: &str) -> Answer {
         let account = requests::account_id(account)?;
         allow(caller, Action::ReadAccount, Resource::Account(&account))?;
-        let found = within(self.accounts.send(FindAccount(account)))
+        let found = within(self.parts.accounts.send(FindAccount(account)))
             .await?
             .map_err(unread)?;
         let view = found.ok_or(ProblemKind::UnknownAccount)?;
@@ -265,7 +296,9 @@ impl Desk {
             from,
             limit: usize::try_from(limit).unwrap_or(0),
         };
-        let history = within(self.accounts.send(asked)).await?.map_err(unread)?;
+        let history = within(self.parts.accounts.send(asked))
+            .await?
+            .map_err(unread)?;
         let Some(history) = history else {
             return Err(match from {
                 Some(_) => self.no_such_page(account).await?,
@@ -279,7 +312,7 @@ impl Desk {
                 Fact::Posted(movement) => {
                     Some(MovementResource::new(entry, movement, site.clone()))
                 }
-                Fact::AccountOpened { .. } | Fact::Refused { .. } => None,
+                _ => None,
             })
             .collect();
         reply(&Page {
@@ -294,7 +327,7 @@ impl Desk {
     /// [`Failure`].
     pub async fn statistics(&self, caller: Caller) -> Answer {
         allow(caller, Action::ReadStatistics, Resource::Installation)?;
-        let statistics = within(self.statistics.send(TakeStatistics)).await?;
+        let statistics = within(self.parts.statistics.send(TakeStatistics)).await?;
         reply(&statistics.ok_or(ProblemKind::ShuttingDown)?)
     }
 
@@ -309,7 +342,14 @@ impl Desk {
         if !valid {
             return Err(Problem::of(ProblemKind::InvalidFilter));
         }
-        match crate::wire::topics::account_of(filter) {
+        if topics::is_of_companies(filter) {
+            let company = topics::company_of(filter);
+            let resource = company
+                .as_ref()
+                .map_or(Resource::EveryCompany, Resource::Company);
+            return allow(caller, Action::ReadAlerts, resource);
+        }
+        match topics::account_of(filter) {
             Some(account) => allow(caller, Action::ReadAccount, Resource::Account(&account)),
             None => allow(caller, Action::ReadAccount, Resource::EveryAccount),
         }
@@ -317,14 +357,15 @@ impl Desk {
 
     /// Counts a problem that an edge is about to answer.
     pub fn count_problem(&self, problem: &Problem) {
-        self.instruments
+        self.parts
+            .instruments
             .problems
             .with_label_values(&[problem.kind.code()])
             .inc();
     }
 
     async fn place(&self, order: Order, body: impl FnOnce(&Entry) -> Option<Bytes>) -> Answer {
-        let ticket = within(self.accounts.send(PlaceOrder(order)))
+        let ticket = within(self.parts.accounts.send(PlaceOrder(order)))
             .await?
             .map_err(unwritten)?;
         let decision: Decision = within(ticket).await?.map_err(unwritten)?;
@@ -341,9 +382,24 @@ impl Desk {
         }
     }
 
+    /// Reads from the database, a bounded number at a time.
+    async fn read<T, F>(&self, work: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, StorageError> + Send + 'static,
+    {
+        let permit = Arc::clone(&self.reads).try_acquire_owned();
+        let _permit = permit.map_err(|_| ProblemKind::Overloaded)?;
+        match tokio::time::timeout(DEADLINE, storage::read(&self.parts.readers, work)).await {
+            Ok(Ok(read)) => Ok(read),
+            Ok(Err(error)) => Err(unread(error.into())),
+            Err(_) => Err(ProblemKind::StorageUnavailable.into()),
+        }
+    }
+
     /// Tells an unknown account from a cursor that is not one of its own.
     async fn no_such_page(&self, account: AccountId) -> Result<Failure, Failure> {
-        let found = within(self.accounts.send(FindAccount(account)))
+        let found = within(self.parts.accounts.send(FindAccount(account)))
             .await?
             .map_err(unread)?;
         Ok(match found {

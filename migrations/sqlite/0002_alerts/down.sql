@@ -1,0 +1,11 @@
+DROP TABLE quarantine;
+DROP TABLE journal_texts;
+DROP TABLE alert_messages;
+DROP TABLE alerts;
+DROP TABLE rules;
+DROP TABLE alert_kinds;
+DROP TABLE device_windows;
+DROP TABLE device_keys;
+DROP TABLE devices;
+DROP TABLE device_types;
+DELETE FROM principals WHERE id = 3;

@@ -1,0 +1,540 @@
+//! The one way in for alerts: what does not prove who it is has no effect.
+//!
+//! MQTT and REST hand in messages here alike. The cheap checks are made in the handler, signatures
+//! on as many threads as there are processors, and the sequence window is the writer's, in the
+//! commit of the alert. Every message has an answer: an accepted one's is published with its entry
+//! of the journal, all others' here, best effort, since a device sends again until it is answered.
+
+use super::mqtt_publisher::{Answer, MqttPublisher};
+use crate::clock::Clock;
+use crate::config::DeviceRate;
+use crate::domain::registry::DeviceKey;
+use crate::domain::validation::{self, Located, Purpose, Reason, Rejected, SignedMessage};
+use crate::domain::{Channel, DeviceAddress, Principal, Registry, RuleRef, Slug};
+use crate::instruments::Instruments;
+use crate::storage::hub::{Intent, Suspect, Verdict, Verified, intent_of, quarantine};
+use crate::storage::{HubAnswer, HubCommand, HubOrder, HubRefusal, HubView, WriteError, Writer};
+use crate::wire::alerts::{Outcome, ReplyBody};
+use crate::wire::jws;
+use actix::prelude::*;
+use bytes::Bytes;
+use governor::clock::DefaultClock;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use uuid::Uuid;
+
+/// Messages that wait for this actor; each is handled in microseconds.
+const MAILBOX: usize = 1_024;
+
+/// Messages under way at once, from the mailbox to their commit: twice what one group takes.
+const UNDER_WAY: usize = 512;
+
+/// How long a message may be under way before whoever handed it in is told to try again.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Messages that wait for quarantine; more are counted and not kept.
+const SUSPECTS: usize = 256;
+
+/// How often what was refused is counted into the journal.
+const COUNTING: Duration = Duration::from_secs(60);
+
+/// Hands in a device's message.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Submitted, SubmitError>")]
+pub struct SubmitAlert {
+    /// The message as it arrived.
+    pub message: Bytes,
+    /// The device whose topic it arrived on, if it arrived on a topic.
+    pub topic: Option<DeviceAddress>,
+    /// Through which edge.
+    pub channel: Channel,
+    /// When it arrived, in microseconds since 1970 UTC.
+    pub received_at: i64,
+}
+
+/// Hands in any other order to the hub. The ticket resolves when it is durable.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<oneshot::Receiver<Result<HubAnswer, HubRefusal>>, WriteError>")]
+pub struct PlaceHubOrder(pub HubOrder);
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    /// What it is answered.
+    pub reply: ReplyBody,
+    /// Why it was rejected, for the operator.
+    pub rejected: Option<Rejected>,
+}
+
+/// Why a message was not decided; whoever has it tries again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Too many messages at once.
+    #[error("too many messages at once")]
+    Overloaded,
+    /// The database does not take writes.
+    #[error("the database is unavailable")]
+    Unavailable,
+    /// The house is closing.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+impl From<WriteError> for SubmitError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Overloaded => Self::Overloaded,
+            WriteError::ShuttingDown => Self::ShuttingDown,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
+/// What the validator needs.
+#[derive(Clone)]
+pub struct ValidatorParts {
+    /// Where the registry is seen.
+    pub view: Arc<HubView>,
+    /// Where what is verified is committed.
+    pub writer: Writer,
+    /// Where devices are answered; `None` without MQTT.
+    pub publisher: Option<Addr<MqttPublisher>>,
+    /// The installation, which messages must name as their audience.
+    pub installation: Slug,
+    /// How many messages a device may send.
+    pub rate: DeviceRate,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub instruments: Instruments,
+}
+
+type Limiter = RateLimiter<i64, HashMapStateStore<i64>, DefaultClock>;
+
+/// Validates messages of devices.
+///
+/// * Full: a message beyond those that may be under way is refused at once (`Overloaded`): MQTT holds it and
+///   tries again, REST answers 503.
+/// * Panic: ends the process. Restart: holds nothing but rate limits and counts; the registry and
+///   the windows are the writer's.
+pub struct AlertValidator {
+    desk: Arc<Checkpoint>,
+    under_way: Arc<Semaphore>,
+    /// How often each device may send.
+    limiter: Limiter,
+    /// How often a device is told that it sends too much.
+    complaints: Limiter,
+    suspects: Option<mpsc::Receiver<Suspect>>,
+}
+
+/// What messages under way share.
+struct Checkpoint {
+    parts: ValidatorParts,
+    /// One permit a processor: verification fills them all and no more.
+    processors: Arc<Semaphore>,
+    suspects: mpsc::Sender<Suspect>,
+    refused: [AtomicU64; Reason::ALL.len()],
+}
+
+impl AlertValidator {
+    /// A validator over `parts`.
+    #[must_use]
+    pub fn new(parts: ValidatorParts) -> Self {
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let quota = Quota::per_second(parts.rate.per_second).allow_burst(parts.rate.burst);
+        let (sender, suspects) = mpsc::channel(SUSPECTS);
+        let desk = Checkpoint {
+            parts,
+            processors: Arc::new(Semaphore::new(processors)),
+            suspects: sender,
+            refused: Default::default(),
+        };
+        Self {
+            desk: Arc::new(desk),
+            under_way: Arc::new(Semaphore::new(UNDER_WAY)),
+            limiter: RateLimiter::hashmap(quota),
+            complaints: RateLimiter::hashmap(Quota::per_second(NonZeroU32::MIN)),
+            suspects: Some(suspects),
+        }
+    }
+
+    /// The checks that cost next to nothing, in their order.
+    fn admit(&self, submission: &SubmitAlert) -> Result<Admitted, Refusal> {
+        let registry = self.desk.parts.view.registry();
+        let message = jws::parse(&submission.message).map_err(|malformed| Refusal {
+            rejected: malformed.rejected(),
+            seq: None,
+            claimed: submission.topic.clone(),
+            silently: false,
+        })?;
+        let subject = message.claims.subject.clone();
+        let seq = Some(message.claims.seq);
+        let claimed = Some(submission.topic.clone().unwrap_or(subject));
+        let refuse = |rejected| Refusal {
+            rejected,
+            seq,
+            claimed: claimed.clone(),
+            silently: false,
+        };
+        let located =
+            validation::identify(&registry, &message, submission.topic.as_ref()).map_err(refuse)?;
+        let device = located.device.row;
+        if self.limiter.check_key(&device).is_err() {
+            let rejected = Rejected::new(Reason::Limit, "demasiados mensajes seguidos");
+            return Err(Refusal {
+                silently: self.complaints.check_key(&device).is_err(),
+                ..refuse(rejected)
+            });
+        }
+        let key = validation::key_of(&registry, &message, &located.device).map_err(refuse)?;
+        Ok(Admitted {
+            registry,
+            message,
+            located,
+            key,
+        })
+    }
+}
+
+/// A message that has passed the cheap checks.
+struct Admitted {
+    registry: Arc<Registry>,
+    message: SignedMessage,
+    located: Located,
+    key: Arc<DeviceKey>,
+}
+
+/// A message that has not.
+struct Refusal {
+    rejected: Rejected,
+    seq: Option<u64>,
+    /// The device that it claims to be from.
+    claimed: Option<DeviceAddress>,
+    /// Whether even the answer is spared.
+    silently: bool,
+}
+
+impl Checkpoint {
+    /// Verifies, commits and answers a message that has passed the cheap checks.
+    async fn pass(
+        self: Arc<Self>,
+        submission: SubmitAlert,
+        admitted: Admitted,
+    ) -> Result<Submitted, SubmitError> {
+        let seq = admitted.message.claims.seq;
+        let subject = admitted.message.claims.subject.clone();
+        let digest = admitted.message.digest;
+        match self.verify(admitted, submission.received_at).await? {
+            Ok(verified) => {
+                self.note_failed_rules(&verified.intent);
+                let verdict = self.commit(verified, submission.channel).await?;
+                let received_at = submission.received_at;
+                Ok(match verdict {
+                    Verdict::Rejected(rejected) => self.refuse(
+                        &submission,
+                        Refusal {
+                            rejected,
+                            seq: Some(seq),
+                            claimed: Some(subject),
+                            silently: false,
+                        },
+                    ),
+                    Verdict::Accepted {
+                        alert,
+                        rules,
+                        at,
+                        journaled,
+                    } => {
+                        self.parts.instruments.devices.message("accepted", "");
+                        self.parts
+                            .instruments
+                            .devices
+                            .committed(self.since(received_at));
+                        let outcome = Outcome::Accepted;
+                        let reply = ReplyBody::new(outcome, Some(seq), &digest, at);
+                        self.conclude(reply, alert, &rules, (!journaled).then_some(&subject))
+                    }
+                    Verdict::Duplicate { alert } => {
+                        self.parts.instruments.devices.message("duplicate", "");
+                        let (outcome, now) = (Outcome::Duplicate, self.parts.clock.now());
+                        let reply = ReplyBody::new(outcome, Some(seq), &digest, now);
+                        self.conclude(reply, alert, &[], Some(&subject))
+                    }
+                })
+            }
+            Err(rejected) => Ok(self.refuse(
+                &submission,
+                Refusal {
+                    rejected,
+                    seq: Some(seq),
+                    claimed: Some(subject),
+                    silently: false,
+                },
+            )),
+        }
+    }
+
+    /// Checks the signature and plans what the rules want, on a thread that may be busy.
+    async fn verify(
+        &self,
+        admitted: Admitted,
+        received_at: i64,
+    ) -> Result<Result<Verified, Rejected>, SubmitError> {
+        let processor = Arc::clone(&self.processors).acquire_owned().await;
+        let _processor = processor.map_err(|_| SubmitError::ShuttingDown)?;
+        let installation = self.parts.installation.clone();
+        tokio::task::spawn_blocking(move || verified(admitted, &installation, received_at))
+            .await
+            .map_err(|_| SubmitError::ShuttingDown)
+    }
+
+    fn note_failed_rules(&self, intent: &Intent) {
+        let Intent::Alert { plan, .. } = intent else {
+            return;
+        };
+        for (rule, error) in &plan.errors {
+            self.parts.instruments.devices.rules_failed.inc();
+            log::warn!("rule {} version {} failed: {error}", rule.id, rule.version);
+        }
+    }
+
+    async fn commit(&self, verified: Verified, channel: Channel) -> Result<Verdict, SubmitError> {
+        let order = HubOrder {
+            command: HubCommand::Message(Box::new(verified)),
+            principal: Principal::Device,
+            channel,
+        };
+        let ticket = self.parts.writer.submit_to_hub(order)?;
+        match tokio::time::timeout(DEADLINE, ticket).await {
+            Ok(Ok(Ok(HubAnswer::Message(verdict)))) => Ok(verdict),
+            Ok(Ok(Err(HubRefusal::Write(error)))) => Err(error.into()),
+            Ok(Err(_)) => Err(SubmitError::ShuttingDown),
+            Ok(Ok(_)) | Err(_) => Err(SubmitError::Unavailable),
+        }
+    }
+
+    /// Answers a message that was refused, counts it and keeps it for an operator.
+    fn refuse(&self, submission: &SubmitAlert, refusal: Refusal) -> Submitted {
+        let Refusal {
+            rejected,
+            seq,
+            claimed,
+            silently,
+        } = refusal;
+        let reason = rejected.reason;
+        self.parts
+            .instruments
+            .devices
+            .message("rejected", reason.name());
+        let index = Reason::ALL.iter().position(|known| *known == reason);
+        if let Some(count) = index.and_then(|index| self.refused.get(index)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let digest = jws::digest(&submission.message);
+        if reason != Reason::Limit {
+            let claimed = claimed
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string);
+            log::warn!(target: crate::logging::ALERTS, "RECHAZADA {claimed}: {rejected}");
+            self.suspect(submission, &claimed, digest, rejected);
+        }
+        let now = self.parts.clock.now();
+        let reply = ReplyBody::new(Outcome::Rejected(reason), seq, &digest, now);
+        let mut submitted = self.conclude(reply, None, &[], claimed.as_ref().filter(|_| !silently));
+        submitted.rejected = Some(rejected);
+        submitted
+    }
+
+    fn suspect(
+        &self,
+        submission: &SubmitAlert,
+        claimed: &str,
+        digest: [u8; 32],
+        rejected: Rejected,
+    ) {
+        let kept = submission.message.len().min(quarantine::BYTES);
+        let device = claimed.rsplit('/').next().and_then(|d| Slug::parse(d).ok());
+        let suspect = Suspect {
+            digest,
+            received_at: submission.received_at,
+            channel: submission.channel,
+            topic: submission
+                .topic
+                .as_ref()
+                .map(|topic| format!("empresas/{topic}/alerta")),
+            device,
+            rejected,
+            message: submission.message[..kept].to_vec(),
+            truncated: kept < submission.message.len(),
+        };
+        if self.suspects.try_send(suspect).is_err() {
+            self.parts.instruments.devices.suspects_dropped.inc();
+        }
+    }
+
+    /// The answer, published to `device` where it is one that we know by that very address.
+    fn conclude(
+        &self,
+        reply: ReplyBody,
+        alert: Option<Uuid>,
+        rules: &[RuleRef],
+        device: Option<&DeviceAddress>,
+    ) -> Submitted {
+        let reply = reply.about(alert, rules);
+        if let (Some(device), Some(publisher)) = (device, &self.parts.publisher) {
+            let registry = self.parts.view.registry();
+            let known = registry.device(&device.device);
+            let address = known.and_then(|known| registry.address_of(known));
+            if address.as_ref() == Some(device) {
+                let answer = Answer(Arc::new(reply.event(device)));
+                if publisher.try_send(answer).is_err() {
+                    self.parts.instruments.devices.answers_dropped.inc();
+                }
+            }
+        }
+        Submitted {
+            reply,
+            rejected: None,
+        }
+    }
+
+    fn since(&self, moment: i64) -> Duration {
+        let micros = self.parts.clock.now().saturating_sub(moment);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
+    /// Counts what was refused since the last time into the journal.
+    fn count_refusals(&self) {
+        let counts: Vec<(Reason, u64)> = Reason::ALL
+            .into_iter()
+            .zip(
+                self.refused
+                    .iter()
+                    .map(|count| count.swap(0, Ordering::Relaxed)),
+            )
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        if counts.is_empty() {
+            return;
+        }
+        let order = internal(HubCommand::CountRefusals(counts));
+        if self.parts.writer.submit_to_hub(order).is_err() {
+            log::warn!("a minute's refusals are not counted in the journal: the writer is busy");
+        }
+    }
+}
+
+/// An order of Atalaya itself.
+pub(super) const fn internal(command: HubCommand) -> HubOrder {
+    HubOrder {
+        command,
+        principal: Principal::System,
+        channel: Channel::Internal,
+    }
+}
+
+fn verified(
+    admitted: Admitted,
+    installation: &Slug,
+    received_at: i64,
+) -> Result<Verified, Rejected> {
+    let Admitted {
+        registry,
+        message,
+        located,
+        key,
+    } = admitted;
+    let now = received_at.div_euclid(1_000_000);
+    let company = &located.company;
+    let purpose: Purpose =
+        validation::verify(&registry, &message, &key, company, installation, now)?;
+    let content = &message.claims.content;
+    let intent: Intent = intent_of(&registry, &located, purpose, content, received_at);
+    Ok(Verified {
+        registry,
+        message,
+        key,
+        intent,
+        received_at,
+    })
+}
+
+/// Takes suspects to quarantine, several in one commit, at the pace of the writer.
+async fn keep_suspects(
+    writer: Writer,
+    instruments: Instruments,
+    mut suspects: mpsc::Receiver<Suspect>,
+) {
+    let mut batch = Vec::new();
+    while suspects.recv_many(&mut batch, SUSPECTS / 4).await > 0 {
+        let count = batch.len();
+        let order = internal(HubCommand::Quarantine(std::mem::take(&mut batch)));
+        let kept = match writer.submit_to_hub(order) {
+            Ok(ticket) => matches!(ticket.await, Ok(Ok(_))),
+            Err(_) => false,
+        };
+        if !kept {
+            instruments
+                .devices
+                .suspects_dropped
+                .inc_by(u64::try_from(count).unwrap_or(0));
+        }
+    }
+}
+
+impl Actor for AlertValidator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        if let Some(suspects) = self.suspects.take() {
+            let parts = &self.desk.parts;
+            let kept = keep_suspects(parts.writer.clone(), parts.instruments.clone(), suspects);
+            ctx.spawn(kept.into_actor(self));
+        }
+        ctx.run_interval(COUNTING, |validator, _| {
+            validator.desk.count_refusals();
+            // What a limiter remembers of devices that have been quiet since is let go.
+            validator.limiter.retain_recent();
+            validator.complaints.retain_recent();
+        });
+    }
+}
+
+impl Handler<SubmitAlert> for AlertValidator {
+    type Result = ResponseFuture<Result<Submitted, SubmitError>>;
+
+    fn handle(&mut self, submission: SubmitAlert, _: &mut Self::Context) -> Self::Result {
+        fail::fail_point!("validator::submit", |_| Box::pin(async {
+            Err(SubmitError::Overloaded)
+        }));
+        let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
+            return Box::pin(async { Err(SubmitError::Overloaded) });
+        };
+        let desk = Arc::clone(&self.desk);
+        match self.admit(&submission) {
+            Ok(admitted) => Box::pin(async move {
+                let _permit = permit;
+                desk.pass(submission, admitted).await
+            }),
+            Err(refusal) => Box::pin(std::future::ready(Ok(desk.refuse(&submission, refusal)))),
+        }
+    }
+}
+
+impl Handler<PlaceHubOrder> for AlertValidator {
+    type Result = Result<oneshot::Receiver<Result<HubAnswer, HubRefusal>>, WriteError>;
+
+    fn handle(
+        &mut self,
+        PlaceHubOrder(order): PlaceHubOrder,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        self.desk.parts.writer.submit_to_hub(order)
+    }
+}

@@ -1,0 +1,724 @@
+//! Alerts: which messages are new, what they make, and the steps of an alert's life.
+
+use super::rows::{self, AlertRow};
+use super::{
+    Group, Hub, HubAnswer, HubRefusal, Intent, Manual, Merge, SECOND, Undecided, Verdict, Verified,
+};
+use crate::domain::registry::{AlertKind, Device};
+use crate::domain::rule::{Situation, plan};
+use crate::domain::validation::{Located, Reason, Rejected, key_of, kind_of, locate};
+use crate::domain::{
+    AlertChange, AlertContent, AlertState, AlertStep, DeviceAddress, DeviceCommand, Entry, Fact,
+    MessageRef, Novelty, Plan, Principal, Priority, Prose, Registry, RuleRef, Slug, StepTexts,
+};
+use crate::storage::ledger::uuid_at;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// An alert as the writer holds it: open, or closed a moment ago.
+#[derive(Debug, Clone)]
+pub(super) struct Alert {
+    pub(super) row: i64,
+    pub(super) id: Uuid,
+    pub(super) company: i64,
+    pub(super) site: i64,
+    pub(super) device: i64,
+    pub(super) address: DeviceAddress,
+    pub(super) kind: Slug,
+    pub(super) priority: Priority,
+    pub(super) state: AlertState,
+    pub(super) late: bool,
+    pub(super) count: i64,
+    pub(super) escalations: i64,
+    pub(super) freezes: bool,
+    pub(super) raised_at: i64,
+    pub(super) updated_at: i64,
+    pub(super) acknowledged_at: Option<i64>,
+    pub(super) closed_at: Option<i64>,
+    pub(super) escalate_at: Option<i64>,
+    pub(super) first_seq: i64,
+    pub(super) last_seq: i64,
+    /// When it was raised or repeated last.
+    pub(super) touched_at: i64,
+    /// What devices of the site were told because of it.
+    pub(super) commands: Vec<DeviceCommand>,
+}
+
+impl Alert {
+    pub(super) fn merge(&self) -> Merge {
+        (self.device, self.kind.clone(), self.late)
+    }
+}
+
+/// What raises an alert.
+struct Cause {
+    located: Located,
+    kind: Arc<AlertKind>,
+    late: bool,
+    content: AlertContent,
+    plan: Plan,
+    message: Option<MessageRef>,
+    principal: Principal,
+}
+
+/// What a step adds to an alert.
+#[derive(Default)]
+struct Addition {
+    message: Option<MessageRef>,
+    content: AlertContent,
+    reason: Option<String>,
+    commands: Vec<DeviceCommand>,
+    rules: Vec<RuleRef>,
+    notify: Vec<Slug>,
+}
+
+/// What the rules make of an alert at `at`.
+pub(super) fn plan_for(
+    registry: &Registry,
+    located: &Located,
+    kind: &AlertKind,
+    content: &AlertContent,
+    late: bool,
+    at: i64,
+) -> Plan {
+    let situation = Situation {
+        company: &located.company,
+        site: &located.site,
+        device: &located.device,
+        kind,
+        content,
+        late,
+        at,
+    };
+    plan(registry, registry.rules_of(located.company.row), &situation)
+}
+
+impl Hub {
+    /// Decides a message whose signature is right.
+    pub(super) fn message(
+        &mut self,
+        group: &mut Group<'_>,
+        verified: &Verified,
+    ) -> Result<Verdict, Undecided> {
+        let message = &verified.message;
+        let located = match self.look_again(verified) {
+            Ok(located) => located,
+            Err(rejected) => return Ok(Verdict::Rejected(rejected)),
+        };
+        let key = verified.key.row;
+        let (seq, short) = (message.claims.seq, rows::short_digest(&message.digest));
+        let novelty = self
+            .uses
+            .get(&key)
+            .map_or(Novelty::New, |used| used.window.look_at(seq, short));
+        let sequence = |detail| Verdict::Rejected(Rejected::new(Reason::Sequence, detail));
+        match novelty {
+            Novelty::New => self.accept(group, verified, located),
+            Novelty::Repeat => Ok(Verdict::Duplicate {
+                alert: self.made_by(group, key, seq)?.map(|(id, _)| id),
+            }),
+            Novelty::TooOld => match self.made_by(group, key, seq)? {
+                Some((id, digest)) if digest == message.digest => {
+                    Ok(Verdict::Duplicate { alert: Some(id) })
+                }
+                _ => Ok(sequence("seq es más antiguo que la ventana")),
+            },
+            Novelty::Conflict => Ok(sequence("seq ya se usó con otro mensaje")),
+            Novelty::TooFar => Ok(sequence("seq salta demasiado")),
+        }
+    }
+
+    /// What was true when the message was checked may have changed since: a key revoked or a
+    /// device disabled is refused from the commit on.
+    fn look_again(&self, verified: &Verified) -> Result<Located, Rejected> {
+        let message = &verified.message;
+        let located = locate(&self.registry, &message.claims.subject)?;
+        if !Arc::ptr_eq(&self.registry, &verified.registry) {
+            key_of(&self.registry, message, &located.device)?;
+            if matches!(verified.intent, Intent::Alert { .. }) {
+                kind_of(&self.registry, located.company.row, &message.claims.kind)?;
+            }
+        }
+        Ok(located)
+    }
+
+    /// The alert that the message `seq` under `key` made, with the message's digest.
+    fn made_by(
+        &self,
+        group: &mut Group<'_>,
+        key: i64,
+        seq: u64,
+    ) -> Result<Option<(Uuid, [u8; 32])>, Undecided> {
+        let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+        if let Some((_, id, digest)) = self.accepted.get(&(key, seq)) {
+            return Ok(Some((*id, *digest)));
+        }
+        Ok(rows::find_message(group.connection, key, seq)?)
+    }
+
+    fn accept(
+        &mut self,
+        group: &mut Group<'_>,
+        verified: &Verified,
+        located: Located,
+    ) -> Result<Verdict, Undecided> {
+        let claims = &verified.message.claims;
+        let digest = verified.message.digest;
+        self.heard_from(group, verified, &located.device);
+        let Intent::Alert { late, .. } = verified.intent else {
+            return Ok(Verdict::Accepted {
+                alert: None,
+                rules: Vec::new(),
+                at: group.now,
+                journaled: false,
+            });
+        };
+        let (kind, plan) = self.plan_again(verified, &located)?;
+        let cause = Cause {
+            located,
+            kind,
+            late,
+            content: claims.content.clone(),
+            plan,
+            message: Some(MessageRef {
+                key: verified.key.kid.clone(),
+                seq: claims.seq,
+                digest,
+                received_at: verified.received_at,
+            }),
+            principal: Principal::Device,
+        };
+        let (entry, alert, id, _) = self.raise(group, cause);
+        let seq = i64::try_from(claims.seq).unwrap_or(i64::MAX);
+        self.accepted
+            .insert((verified.key.row, seq), (alert, id, digest));
+        let rules = match &entry.fact {
+            Fact::Alert(step) => step.rules.clone(),
+            _ => Vec::new(),
+        };
+        Ok(Verdict::Accepted {
+            alert: Some(id),
+            rules,
+            at: group.now,
+            journaled: true,
+        })
+    }
+
+    /// The plan that was made with the message, or a new one where the registry has changed.
+    fn plan_again(
+        &self,
+        verified: &Verified,
+        located: &Located,
+    ) -> Result<(Arc<AlertKind>, Plan), Undecided> {
+        if Arc::ptr_eq(&self.registry, &verified.registry)
+            && let Intent::Alert { kind, plan, .. } = &verified.intent
+        {
+            return Ok((Arc::clone(kind), plan.clone()));
+        }
+        let claims = &verified.message.claims;
+        let kind = kind_of(&self.registry, located.company.row, &claims.kind)
+            .map_err(HubRefusal::NotRaised)?;
+        let plan = plan_for(
+            &self.registry,
+            located,
+            &kind,
+            &claims.content,
+            verified.intent.is_late(),
+            verified.received_at,
+        );
+        Ok((kind, plan))
+    }
+
+    /// A new message under a key: its number is used, and its device lives.
+    fn heard_from(&mut self, group: &mut Group<'_>, verified: &Verified, device: &Device) {
+        let key = verified.key.row;
+        let used = self.uses.entry(key).or_insert_with(|| super::KeyUse {
+            device: device.row,
+            window: crate::domain::SequenceWindow::default(),
+            heard_at: 0,
+        });
+        let digest = rows::short_digest(&verified.message.digest);
+        used.window.accept(verified.message.claims.seq, digest);
+        self.used.insert(key);
+        // What was made long ago and only now arrives is no sign of life today.
+        if verified.intent.is_late() {
+            return;
+        }
+        used.heard_at = group.now;
+        self.heard.insert(device.row, group.now);
+        self.watch(device.row, group.now);
+        let silent = (device.row, rows::silent_kind(), false);
+        if let Some(alert) = self.merges.get(&silent).copied() {
+            let addition = Addition {
+                reason: Some("volvió a dar señal".to_owned()),
+                ..Addition::default()
+            };
+            self.take_step(
+                group,
+                alert,
+                AlertChange::Resolved,
+                Principal::System,
+                addition,
+            );
+        }
+    }
+
+    /// Raises an alert that somebody wants raised for a device.
+    pub(super) fn raise_for(
+        &mut self,
+        group: &mut Group<'_>,
+        manual: &Manual,
+    ) -> Result<HubAnswer, Undecided> {
+        let device = self
+            .registry
+            .device(&manual.device)
+            .ok_or(HubRefusal::UnknownDevice)?;
+        let address = self
+            .registry
+            .address_of(device)
+            .ok_or(HubRefusal::UnknownDevice)?;
+        let located = locate(&self.registry, &address).map_err(HubRefusal::NotRaised)?;
+        let kind = kind_of(&self.registry, located.company.row, &manual.kind)
+            .map_err(HubRefusal::NotRaised)?;
+        let content = manual.content.clone();
+        let plan = plan_for(&self.registry, &located, &kind, &content, false, group.now);
+        let cause = Cause {
+            located,
+            kind,
+            late: false,
+            content,
+            plan,
+            message: None,
+            principal: group.order.principal,
+        };
+        let (_, _, id, created) = self.raise(group, cause);
+        Ok(HubAnswer::Alert { id, created })
+    }
+
+    /// Makes an alert, or raises the count of the one that it repeats.
+    fn raise(&mut self, group: &mut Group<'_>, cause: Cause) -> (Arc<Entry>, i64, Uuid, bool) {
+        let merge = (
+            cause.located.device.row,
+            cause.kind.code.clone(),
+            cause.late,
+        );
+        let Some(mut alert) = self.to_repeat(&merge, group.now) else {
+            return self.create(group, cause);
+        };
+        let addition = Addition {
+            message: cause.message,
+            content: cause.content,
+            ..Addition::default()
+        };
+        let entry = repeat(group, &mut alert, cause.principal, addition);
+        let (row, id) = (alert.row, alert.id);
+        self.changed.insert(row, AlertRow::new(&alert));
+        if alert.state.is_open() {
+            self.open.insert(row, alert);
+        } else {
+            self.closed.insert(merge, alert);
+        }
+        (entry, row, id, false)
+    }
+
+    /// The alert whose count a further one of the same kind from the same device raises: one that
+    /// is open, or one that was touched within the time that a button bounces.
+    fn to_repeat(&self, merge: &Merge, now: i64) -> Option<Alert> {
+        let open = self.merges.get(merge).and_then(|row| self.open.get(row));
+        let bounce = i64::try_from(self.settings.bounce.as_micros()).unwrap_or(i64::MAX);
+        let bounced = || {
+            let closed = self.closed.get(merge)?;
+            (now.saturating_sub(closed.touched_at) <= bounce).then_some(closed)
+        };
+        open.or_else(bounced).cloned()
+    }
+
+    fn create(&mut self, group: &mut Group<'_>, cause: Cause) -> (Arc<Entry>, i64, Uuid, bool) {
+        let row = self.next.alert;
+        self.next.alert += 1;
+        let now = group.now;
+        let Located {
+            device,
+            site,
+            company,
+        } = &cause.located;
+        let commands: Vec<DeviceCommand> = cause
+            .plan
+            .commands
+            .iter()
+            .map(|command| DeviceCommand {
+                device: command.device.clone(),
+                payload: Some(Arc::clone(&command.payload)),
+                rule: Some(command.rule),
+                kind: cause.kind.code.clone(),
+                priority: cause.plan.priority,
+                alert: None,
+            })
+            .collect();
+        let alert = Alert {
+            row,
+            id: uuid_at(now),
+            company: company.row,
+            site: site.row,
+            device: device.row,
+            address: DeviceAddress {
+                company: company.slug.clone(),
+                site: site.slug.clone(),
+                device: device.slug.clone(),
+            },
+            kind: cause.kind.code.clone(),
+            priority: cause.plan.priority,
+            state: AlertState::New,
+            late: cause.late,
+            count: 1,
+            escalations: 0,
+            freezes: !cause.plan.freeze.is_empty(),
+            raised_at: now,
+            updated_at: now,
+            acknowledged_at: None,
+            closed_at: None,
+            escalate_at: cause.kind.escalation.map(|after| now + after * SECOND),
+            first_seq: group.lane.head().seq + 1,
+            last_seq: 0,
+            touched_at: now,
+            commands: commands.clone(),
+        };
+        let addition = Addition {
+            message: cause.message,
+            content: cause.content,
+            reason: None,
+            commands,
+            rules: cause.plan.rules.clone(),
+            notify: cause
+                .plan
+                .notify
+                .into_iter()
+                .map(|(group, _)| group)
+                .collect(),
+        };
+        let id = alert.id;
+        let mut alert = alert;
+        let entry = append(
+            group,
+            &mut alert,
+            AlertChange::Raised,
+            cause.principal,
+            addition,
+        );
+        self.changed.insert(row, AlertRow::new(&alert));
+        self.put_open(alert);
+        (entry, row, id, true)
+    }
+
+    /// Takes an alert into memory as an open one.
+    pub(super) fn put_open(&mut self, alert: Alert) {
+        if alert.state == AlertState::New {
+            self.new_alerts += 1;
+        }
+        if let Some(due) = alert.escalate_at {
+            self.escalations.insert((due, alert.row));
+        }
+        self.open_ids.insert(alert.id, alert.row);
+        self.merges.insert(alert.merge(), alert.row);
+        self.open.insert(alert.row, alert);
+    }
+
+    /// Takes a step that somebody wants.
+    pub(super) fn step(
+        &mut self,
+        group: &mut Group<'_>,
+        id: Uuid,
+        change: AlertChange,
+        reason: Option<&Prose>,
+    ) -> Result<HubAnswer, Undecided> {
+        let answer = Ok(HubAnswer::Alert { id, created: false });
+        let state = match self.open_ids.get(&id).and_then(|row| self.open.get(row)) {
+            Some(alert) => alert.state,
+            None => self.state_of_closed(group, id)?,
+        };
+        match change.apply(state) {
+            Err(wrong) => Err(HubRefusal::WrongStep(wrong.state).into()),
+            // Somebody was faster and wanted the same.
+            Ok(None) => answer,
+            Ok(Some(_)) => {
+                let row = self.open_ids.get(&id).copied().unwrap_or_default();
+                let addition = Addition {
+                    reason: reason
+                        .map(|reason| reason.as_str().to_owned())
+                        .filter(|reason| !reason.is_empty()),
+                    ..Addition::default()
+                };
+                self.take_step(group, row, change, group.order.principal, addition);
+                answer
+            }
+        }
+    }
+
+    fn state_of_closed(&self, group: &mut Group<'_>, id: Uuid) -> Result<AlertState, Undecided> {
+        if let Some(alert) = self.closed.values().find(|alert| alert.id == id) {
+            return Ok(alert.state);
+        }
+        Ok(rows::find_state(group.connection, id)?.ok_or(HubRefusal::UnknownAlert)?)
+    }
+
+    /// Takes an open alert a step further, if it takes it.
+    fn take_step(
+        &mut self,
+        group: &mut Group<'_>,
+        row: i64,
+        change: AlertChange,
+        principal: Principal,
+        mut addition: Addition,
+    ) {
+        let Some(mut alert) = self.open.get(&row).cloned() else {
+            return;
+        };
+        let before = alert.state;
+        let Ok(Some(state)) = change.apply(before) else {
+            return;
+        };
+        self.forget_escalation(&mut alert);
+        alert.state = state;
+        alert.updated_at = group.now;
+        match change {
+            AlertChange::Acknowledged => alert.acknowledged_at = Some(group.now),
+            AlertChange::Escalated => self.escalate_again(&mut alert, group.now),
+            _ => {
+                alert.closed_at = Some(group.now);
+                addition.commands = self.release_devices(&alert);
+            }
+        }
+        append(group, &mut alert, change, principal, addition);
+        self.changed.insert(row, AlertRow::new(&alert));
+        if before == AlertState::New && state != AlertState::New {
+            self.new_alerts -= 1;
+        }
+        let id = alert.id;
+        if state.is_open() {
+            self.open.insert(row, alert);
+        } else {
+            self.open.remove(&row);
+            self.open_ids.remove(&id);
+            self.merges.remove(&alert.merge());
+            self.closed.insert(alert.merge(), alert);
+        }
+    }
+
+    fn forget_escalation(&mut self, alert: &mut Alert) {
+        if let Some(due) = alert.escalate_at.take() {
+            self.escalations.remove(&(due, alert.row));
+        }
+    }
+
+    fn escalate_again(&mut self, alert: &mut Alert, now: i64) {
+        alert.escalations += 1;
+        let kind = self.registry.kind(alert.company, &alert.kind);
+        if let Some(after) = kind.and_then(|kind| kind.escalation) {
+            let due = now + after * SECOND;
+            alert.escalate_at = Some(due);
+            self.escalations.insert((due, alert.row));
+        }
+    }
+
+    /// What the devices that an alert has driven are told when it is over: that all is normal, or,
+    /// where another open alert wants them too, what the most urgent of those wants.
+    fn release_devices(&self, over: &Alert) -> Vec<DeviceCommand> {
+        let driven: BTreeSet<&Slug> = over.commands.iter().map(|c| &c.device).collect();
+        let mut others: Vec<&Alert> = self
+            .open
+            .values()
+            .filter(|alert| alert.row != over.row && alert.site == over.site)
+            .filter(|alert| !alert.commands.is_empty())
+            .collect();
+        others.sort_by_key(|alert| (alert.priority, -alert.raised_at));
+        driven
+            .into_iter()
+            .flat_map(|device| {
+                let wants = |alert: &&&Alert| alert.commands.iter().any(|c| c.device == *device);
+                match others.iter().find(wants) {
+                    Some(other) => told_again(other, device),
+                    None => vec![DeviceCommand {
+                        device: device.clone(),
+                        payload: None,
+                        rule: None,
+                        kind: over.kind.clone(),
+                        priority: over.priority,
+                        alert: None,
+                    }],
+                }
+            })
+            .collect()
+    }
+
+    /// Takes what is due: escalations, and devices that have fallen silent.
+    pub(super) fn sweep(&mut self, group: &mut Group<'_>, hearing_since: Option<i64>) {
+        let bounce = i64::try_from(self.settings.bounce.as_micros()).unwrap_or(i64::MAX);
+        let now = group.now;
+        self.closed
+            .retain(|_, alert| now.saturating_sub(alert.touched_at) <= bounce);
+        for _ in 0..SWEEP {
+            let Some((due, row)) = self.escalations.first().copied() else {
+                break;
+            };
+            if due > now {
+                break;
+            }
+            self.escalations.remove(&(due, row));
+            let addition = Addition::default();
+            self.take_step(
+                group,
+                row,
+                AlertChange::Escalated,
+                Principal::System,
+                addition,
+            );
+        }
+        for _ in 0..SWEEP {
+            let Some((due, device)) = self.silences.first().copied() else {
+                break;
+            };
+            if due > now {
+                break;
+            }
+            self.silences.remove(&(due, device));
+            self.watched.remove(&device);
+            self.look_for_silence(group, device, hearing_since);
+        }
+    }
+
+    fn look_for_silence(&mut self, group: &mut Group<'_>, row: i64, hearing_since: Option<i64>) {
+        let Some(hearing_since) = hearing_since else {
+            // Nobody can be heard: look again when that has changed, at the earliest.
+            return self.watch(row, group.now);
+        };
+        let heard = self.heard.get(&row).copied().unwrap_or(group.now);
+        let since = heard.max(hearing_since);
+        let registry = Arc::clone(&self.registry);
+        let Some(device) = registry.device_at(row).filter(|d| registry.is_heard(d)) else {
+            return;
+        };
+        let silence = registry.device_type(&device.kind).and_then(|t| t.silence);
+        let Some(silence) = silence else { return };
+        if since + silence * SECOND > group.now {
+            return self.watch(row, since);
+        }
+        let kind = registry.kind(device.company, &rows::silent_kind());
+        let located = registry.address_of(device).map(|a| locate(&registry, &a));
+        let (Some(kind), Some(Ok(located))) = (kind.filter(|kind| kind.active), located) else {
+            return self.watch(row, group.now);
+        };
+        let merge = (row, kind.code.clone(), false);
+        if self.merges.contains_key(&merge) {
+            return;
+        }
+        let content = AlertContent {
+            description: Some(format!("sin señal desde hace más de {silence} s")),
+            ..AlertContent::default()
+        };
+        let plan = plan_for(&registry, &located, kind, &content, false, group.now);
+        let cause = Cause {
+            located,
+            kind: Arc::clone(kind),
+            late: false,
+            content,
+            plan,
+            message: None,
+            principal: Principal::System,
+        };
+        self.create(group, cause);
+    }
+
+    /// Watches a device that was heard at `since`, unless it is watched already or may be silent
+    /// for ever.
+    pub(super) fn watch(&mut self, row: i64, since: i64) {
+        let Some(device) = self.registry.device_at(row) else {
+            return;
+        };
+        let silence = self
+            .registry
+            .device_type(&device.kind)
+            .and_then(|t| t.silence);
+        if let Some(silence) = silence
+            && self.watched.insert(row)
+        {
+            self.silences.insert((since + silence * SECOND, row));
+        }
+    }
+
+    /// Watches all devices anew, since what they are or how long they may be silent has changed.
+    pub(super) fn watch_all(&mut self, now: i64) {
+        self.watched.clear();
+        self.silences.clear();
+        for (device, heard) in self.heard.clone() {
+            self.watch(device, heard.min(now));
+        }
+    }
+}
+
+/// What is taken of what is due in one sweep; the rest comes with the next.
+const SWEEP: usize = 256;
+
+/// Raises the count of an alert. The step points back to the last one and is not pointed to, so
+/// that a history is one of steps and not of a bouncing button.
+fn repeat(
+    group: &mut Group<'_>,
+    alert: &mut Alert,
+    principal: Principal,
+    addition: Addition,
+) -> Arc<Entry> {
+    alert.count += 1;
+    alert.updated_at = group.now;
+    alert.touched_at = group.now;
+    let last = alert.last_seq;
+    let entry = append(group, alert, AlertChange::Repeated, principal, addition);
+    alert.last_seq = last;
+    entry
+}
+
+/// What `other` told `device`, to be told again.
+fn told_again(other: &Alert, device: &Slug) -> Vec<DeviceCommand> {
+    let mine = other.commands.iter().filter(|c| c.device == *device);
+    mine.map(|command| DeviceCommand {
+        alert: Some(other.id),
+        ..command.clone()
+    })
+    .collect()
+}
+
+/// Appends a step of `alert`, as it stands after it, to the journal.
+fn append(
+    group: &mut Group<'_>,
+    alert: &mut Alert,
+    change: AlertChange,
+    principal: Principal,
+    addition: Addition,
+) -> Arc<Entry> {
+    let previous = alert.last_seq;
+    alert.last_seq = group.lane.head().seq + 1;
+    let step = AlertStep {
+        alert: alert.row,
+        alert_id: alert.id,
+        device: alert.device,
+        address: alert.address.clone(),
+        kind: alert.kind.clone(),
+        priority: alert.priority,
+        late: alert.late,
+        change,
+        state: alert.state,
+        count: alert.count,
+        freezes: alert.freezes,
+        notify: addition.notify,
+        rules: addition.rules,
+        message: addition.message,
+        texts: StepTexts {
+            salt: *Uuid::new_v4().as_bytes(),
+            content: addition.content,
+            reason: addition.reason,
+            commands: addition.commands,
+        },
+        previous,
+    };
+    let place = (alert.company, Some(alert.site));
+    group.append(principal, place, Fact::Alert(Box::new(step)))
+}
