@@ -2,6 +2,7 @@
 
 use crate::domain::device::Secret;
 use crate::domain::{Algorithm, DeviceAddress};
+use crate::wire::jws::TYPE;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -11,9 +12,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::fmt::{self, Write as _};
-
-/// The media type of a message, and the `typ` of its header.
-const TYPE: &str = "alerta+jws";
 
 /// What signs. It shows itself to nobody: `Debug` names the algorithm alone.
 #[derive(Clone)]
@@ -318,6 +316,23 @@ mod tests {
             assert!(material.verifies(input.as_bytes(), &signature));
             assert!(!material.verifies(b"another", &signature));
         }
+    }
+
+    #[test]
+    fn the_servers_own_reader_takes_it() {
+        let key = Key::new(Algorithm::EdDsa, [7; 32]);
+        let alert = Alert {
+            data: serde_json::from_str(r#"{"bateria":80}"#).unwrap(),
+            ..Alert::of_kind("ROJO")
+        };
+        let read = crate::wire::jws::parse(&sign(&key, &alert).bytes).unwrap();
+        assert_eq!(read.key.as_str(), "k1");
+        assert_eq!(read.claims.subject, address());
+        assert_eq!(read.claims.seq, 17);
+        assert_eq!(
+            read.claims.content.data.as_deref(),
+            Some(r#"{"bateria":80}"#)
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use super::reply::{Order, Reply};
 use crate::config::Login;
 use crate::domain::DeviceAddress;
+use crate::wire::topics;
 use bytes::Bytes;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
@@ -54,7 +55,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const ONLINE: &str = r#"{"estado":"en_linea"}"#;
 const OFFLINE: &str = r#"{"estado":"fuera_de_linea"}"#;
 
-/// The topic of `device` that ends in `leaf`.
+/// The topic that `device` publishes on which ends in `leaf`.
 fn topic(device: &DeviceAddress, leaf: &str) -> String {
     format!("empresas/{device}/{leaf}")
 }
@@ -359,8 +360,9 @@ impl Line {
     }
 
     fn subscribe(&self, client: &AsyncClient) -> Option<End> {
-        let filters = ["respuesta", "comando"]
-            .map(|leaf| Filter::new(topic(&self.settings.device, leaf), QoS::AtLeastOnce));
+        let device = &self.settings.device;
+        let filters = [topics::reply(device), topics::command(device)]
+            .map(|topic| Filter::new(topic, QoS::AtLeastOnce));
         let asked = client.try_subscribe_many(filters);
         asked.err().map(|error| End::Lost(error.to_string()))
     }

@@ -84,7 +84,9 @@ impl std::fmt::Display for Refusal {
             write!(f, ": {}", Shown::from(detail.as_str()))?;
         }
         let advice = match self.codigo.as_str() {
-            "empresa_no_existe" | "sede_no_existe" => "créelas con --crear",
+            "empresa_no_existe" | "sede_no_existe" | "sede_no_encontrada" => {
+                "créelas con --crear, o crear = true en un escenario"
+            }
             "demasiadas_claves" => {
                 "el dispositivo tiene ya dos claves activas; rote una con --rotar o revóquela con \
                  DELETE /api/v1/hardware/{hardware}/claves/{kid}"

@@ -114,8 +114,9 @@ pub(super) struct Group {
     /// How long the broker keeps what is said to them while they are away.
     #[serde(default)]
     pub(super) sesion: Span,
-    /// How many successive numbers may be on their way (1 to 64).
-    #[serde(default = "whole_window")]
+    /// How many successive numbers may be on their way (1 to 64). A person presses once and waits;
+    /// many devices that each have many on their way only make each other wait.
+    #[serde(default = "small_window")]
     pub(super) ventana: u64,
     /// How often they send a signed heartbeat.
     pub(super) latido: Option<Span>,
@@ -436,8 +437,8 @@ const fn yes() -> bool {
     true
 }
 
-const fn whole_window() -> u64 {
-    64
+const fn small_window() -> u64 {
+    16
 }
 
 const fn ed25519() -> Algorithm {

@@ -15,12 +15,13 @@ use super::scenario::{Scenario, Span};
 use crate::cli::api::BaseUrl;
 use crate::cli::broker::BrokerArgs;
 use crate::cli::serve::raise_file_limit;
-use anstream::{eprintln, println};
+use anstream::eprintln;
 use cast::Casting;
 use player::{Player, Progress};
 use stage::{Act, Stage};
 use std::error::Error;
 use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -107,11 +108,13 @@ pub(super) async fn run(args: &SimulateArgs) -> Result<ExitCode, Box<dyn Error>>
     stage.flush()?;
     let tally = stage.tally.replace(Tally::new(args.seed));
     let summary = tally.summary(&scenario.nombre, count, began.elapsed());
-    if args.json {
-        println!("{}", serde_json::to_string(&summary)?);
+    let text = if args.json {
+        serde_json::to_string(&summary)?
     } else {
-        println!("\n{summary}");
-    }
+        format!("\n{summary}")
+    };
+    // Not `println!`, which panics where the reader has gone.
+    let _ = writeln!(anstream::stdout(), "{text}");
     Ok(if summary.is_alarming() {
         ExitCode::from(EXIT_ALARMING)
     } else if summary.is_incomplete() {
@@ -213,7 +216,7 @@ impl Troupe {
                 Some(end) => Instant::now() >= end,
                 None => self.has_nothing_left(),
             };
-            if over {
+            if over || stage.is_unread() {
                 return;
             }
         }

@@ -5,14 +5,18 @@ use super::tally::{Class, Entry, Tally};
 use crate::cli::text::Shown;
 use crate::clock::Clock;
 use crate::wire::numbers::Moment;
-use anstream::{eprintln, println};
+use anstream::eprintln;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, Instant};
 
 /// Lines a second on the terminal: nobody reads more, and writing them would slow the devices.
 const LINES: u32 = 40;
+
+/// Lines a second of one device, so that one that floods does not hide the others.
+const LINES_EACH: u32 = 8;
 
 /// What the devices are asked to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,8 +37,11 @@ pub(super) struct Stage {
     /// Events go to stderr where the summary on stdout is for programs.
     json: bool,
     second: Cell<Instant>,
-    lines: Cell<u32>,
+    /// Lines of this second, of all and of each device.
+    lines: RefCell<(u32, HashMap<String, u32>)>,
     hidden: Cell<u64>,
+    /// Nobody reads what is written any more.
+    unread: Cell<bool>,
     journal: RefCell<Option<BufWriter<File>>>,
 }
 
@@ -46,8 +53,9 @@ impl Stage {
             clock: Clock::system(),
             json,
             second: Cell::new(Instant::now()),
-            lines: Cell::new(0),
+            lines: RefCell::default(),
             hidden: Cell::new(0),
+            unread: Cell::new(false),
             journal: RefCell::new(journal.map(BufWriter::new)),
         }
     }
@@ -66,14 +74,24 @@ impl Stage {
     /// Says what a device sees; what is more than anybody reads is counted instead.
     pub(super) fn say(&self, device: &str, text: &str) {
         self.next_second();
-        if self.lines.get() >= LINES {
+        if !self.has_line_for(device) {
             self.hidden.set(self.hidden.get() + 1);
             return;
         }
-        self.lines.set(self.lines.get() + 1);
         let now = Moment(self.clock.now()).to_string();
         let time = now.get(11..23).unwrap_or(&now);
         self.print(&format!("{time} {device:<16} {text}"));
+    }
+
+    fn has_line_for(&self, device: &str) -> bool {
+        let (all, each) = &mut *self.lines.borrow_mut();
+        let own = each.entry(device.to_owned()).or_default();
+        if *all >= LINES || *own >= LINES_EACH {
+            return false;
+        }
+        *all += 1;
+        *own += 1;
+        true
     }
 
     /// Says what a stranger says: a broker's reason, a server's.
@@ -87,7 +105,7 @@ impl Stage {
             return;
         }
         self.second.set(Instant::now());
-        self.lines.set(0);
+        self.lines.take();
         let hidden = self.hidden.take();
         if hidden > 0 {
             self.print(&format!("… y {hidden} líneas más"));
@@ -95,11 +113,18 @@ impl Stage {
     }
 
     fn print(&self, line: &str) {
-        if self.json {
-            eprintln!("{line}");
+        // Not `println!`, which panics where the reader has gone.
+        let written = if self.json {
+            writeln!(anstream::stderr(), "{line}")
         } else {
-            println!("{line}");
-        }
+            writeln!(anstream::stdout(), "{line}")
+        };
+        self.unread.set(self.unread.get() || written.is_err());
+    }
+
+    /// Whether nobody reads what is written any more, as after `| head`.
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread.get()
     }
 
     /// Writes a line of the journal. One that cannot be written ends the journal, loudly.
