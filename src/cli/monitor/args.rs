@@ -4,13 +4,19 @@ use crate::cli::broker::BrokerArgs;
 use crate::domain::AccountId;
 use std::num::NonZeroU64;
 
-/// The bank, Atalaya's presence and the hardware of every company.
-const DEFAULT_FILTERS: [&str; 3] = ["banco/#", "atalaya/estado", "empresas/#"];
+/// The bank, Atalaya's presence, and the alerts and the presence of hardware of every company. What
+/// devices send is signed and not for people to read, and what they are told is for them.
+const DEFAULT_FILTERS: [&str; 4] = [
+    "banco/#",
+    "atalaya/estado",
+    "empresas/+/alertas",
+    "empresas/+/+/+/estado",
+];
 
 /// Arguments of `atalaya monitor`.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct MonitorArgs {
-    /// MQTT filters to show [default: banco/# atalaya/estado empresas/#]
+    /// MQTT filters to show [default: banco/# atalaya/estado empresas/+/alertas empresas/+/+/+/estado]
     ///
     /// Live balances (banco/saldo/…) are shown only where no filter includes the movements, whose
     /// lines already say the new balance.

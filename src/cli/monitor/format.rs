@@ -3,6 +3,7 @@
 //! Every payload is a stranger's text. What can reach a terminal is either a [`Shown`], escaped
 //! when it is made, or a [`Sum`], which is a number; so no field can be forgotten.
 
+use super::hub::Hub;
 use crate::cli::text::{Shown, is_hidden};
 use crate::domain::{AccountId, Money};
 use crate::wire::topics;
@@ -94,7 +95,7 @@ impl<'de> Deserialize<'de> for Sum {
 }
 
 /// What a message says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Notice {
     /// A deposit.
     Deposit(Movement),
@@ -110,6 +111,8 @@ pub(super) enum Notice {
     Statistics(Statistics),
     /// Whether Atalaya is there.
     Presence(Presence),
+    /// Alerts of the hub, and what devices hear and say.
+    Hub(Hub),
     /// Anything else, and anything that is not what its topic promises.
     Other,
 }
@@ -188,6 +191,7 @@ impl Notice {
             topics::PRESENCE => parse(payload)
                 .filter(|p: &Presence| matches!(&*p.estado, "en_linea" | "fuera_de_linea"))
                 .map(Self::Presence),
+            _ if topic.starts_with("empresas/") => Hub::read(topic, payload).map(Self::Hub),
             _ => topics::account_of(topic)
                 .and_then(|account| Some(Self::Balance(account, parse(payload)?))),
         };
@@ -218,6 +222,7 @@ impl Notice {
                 (Colour::Green, format!("🟢 ATALAYA en línea ({nodo})"))
             }
             Self::Presence(_) => (Colour::Red, "🔴 ATALAYA fuera de línea".to_owned()),
+            Self::Hub(hub) => hub.line(),
             Self::Other => (Colour::Dim, other(topic, payload)),
         };
         Line { colour, text }

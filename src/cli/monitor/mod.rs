@@ -1,11 +1,12 @@
 //! `atalaya monitor`: the live view of a broker in a terminal.
 //!
-//! [`format`] turns one message into one line, [`view`] decides which lines are news, and this
+//! [`format`] (with [`hub`] for alerts and devices) turns one message into one line, [`view`] decides which lines are news, and this
 //! file connects, reconnects and writes. A slow terminal slows the reading: nothing queues here,
 //! and the broker bounds what waits for us.
 
 mod args;
 mod format;
+mod hub;
 mod view;
 
 pub(super) use args::MonitorArgs;
