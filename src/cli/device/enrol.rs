@@ -268,3 +268,135 @@ pub(super) fn slug(text: &str) -> Result<Slug, String> {
 fn algorithm(text: &str) -> Result<Algorithm, String> {
     Algorithm::parse(text).ok_or_else(|| "EdDSA or HS256".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+    use clap::Parser;
+    use std::sync::Mutex;
+
+    /// What a small registry of our own was asked, and whether it refuses keys.
+    #[derive(Default)]
+    struct Office {
+        asked: Vec<String>,
+        refuses: bool,
+        keys: u32,
+    }
+
+    type Shared = web::Data<Mutex<Office>>;
+
+    async fn answer(office: Shared, request: HttpRequest) -> HttpResponse {
+        let mut office = office.lock().unwrap();
+        let asked = format!("{} {}", request.method(), request.path());
+        let asked = asked.replace("/api/v1", "");
+        office.asked.push(asked.clone());
+        let json = |mut builder: actix_web::HttpResponseBuilder, body: String| {
+            builder.content_type("application/json").body(body)
+        };
+        match asked.as_str() {
+            "POST /hardware" => json(
+                HttpResponse::Conflict(),
+                r#"{"codigo":"hardware_existe"}"#.to_owned(),
+            ),
+            "GET /hardware/b" => json(
+                HttpResponse::Ok(),
+                r#"{"empresa":"banco","sede":"principal","activo":true,"claves":[]}"#.to_owned(),
+            ),
+            "POST /hardware/b/claves" if office.refuses => json(
+                HttpResponse::UnprocessableEntity(),
+                r#"{"codigo":"clave_invalida","detail":"no"}"#.to_owned(),
+            ),
+            "POST /hardware/b/claves" => {
+                office.keys += 1;
+                let kid = format!("k{}", office.keys);
+                json(HttpResponse::Created(), format!(r#"{{"kid":"{kid}"}}"#))
+            }
+            _ => json(HttpResponse::Ok(), "{}".to_owned()),
+        }
+    }
+
+    /// The registry, its address, and a folder for the file.
+    fn office() -> (Shared, String, tempfile::TempDir) {
+        let shared = Shared::default();
+        let data = shared.clone();
+        let app = move || {
+            let office = App::new().app_data(data.clone());
+            office.default_service(web::to(answer))
+        };
+        let server = HttpServer::new(app).workers(1).disable_signals();
+        let server = server.bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", server.addrs()[0]);
+        actix_web::rt::spawn(server.run());
+        (shared, url, tempfile::tempdir().unwrap())
+    }
+
+    #[derive(Parser)]
+    struct Wrapper {
+        #[command(flatten)]
+        args: EnrolArgs,
+    }
+
+    async fn enrol(url: &str, file: &Path, flags: &[&str]) -> Result<ExitCode, String> {
+        let file = file.display().to_string();
+        let words = ["enrol", "b", "--url", url, "--out", &file];
+        let words = words.into_iter().chain(flags.iter().copied());
+        let args = Wrapper::try_parse_from(words).unwrap().args;
+        run(&args).await.map_err(|error| error.to_string())
+    }
+
+    fn kid(file: &Path) -> String {
+        Vault::open(file).unwrap().expect().unwrap().kid
+    }
+
+    #[actix_web::test]
+    async fn a_file_is_replaced_only_when_asked_and_only_by_a_better_one() {
+        let (office, url, folder) = office();
+        let file = folder.path().join("b.json");
+        enrol(&url, &file, &[]).await.unwrap();
+        assert_eq!(kid(&file), "k1");
+
+        let before = office.lock().unwrap().asked.len();
+        let error = enrol(&url, &file, &[]).await.unwrap_err();
+        assert!(error.contains("--rotar"), "{error}");
+        let after = office.lock().unwrap().asked.len();
+        assert_eq!(before, after, "the server is not even asked");
+
+        office.lock().unwrap().refuses = true;
+        for flag in ["--force", "--rotar"] {
+            let error = enrol(&url, &file, &[flag]).await.unwrap_err();
+            assert!(error.contains("clave_invalida"), "{error}");
+            assert_eq!(kid(&file), "k1", "{flag}");
+        }
+        office.lock().unwrap().refuses = false;
+        enrol(&url, &file, &["--force"]).await.unwrap();
+        assert_eq!(kid(&file), "k2");
+        let asked = office.lock().unwrap().asked.join("\n");
+        assert!(!asked.contains("DELETE"), "{asked}");
+    }
+
+    #[actix_web::test]
+    async fn the_old_key_is_revoked_after_the_new_one_is_written() {
+        let (office, url, folder) = office();
+        let file = folder.path().join("b.json");
+        enrol(&url, &file, &[]).await.unwrap();
+        enrol(&url, &file, &["--rotar"]).await.unwrap();
+        assert_eq!(kid(&file), "k2");
+        let asked = office.lock().unwrap().asked.clone();
+        let last: Vec<_> = asked.iter().rev().take(2).map(String::as_str).collect();
+        let expected = ["DELETE /hardware/b/claves/k1", "POST /hardware/b/claves"];
+        assert_eq!(last, expected);
+    }
+
+    #[actix_web::test]
+    async fn a_device_elsewhere_and_a_place_that_cannot_be_written_get_no_key() {
+        let (office, url, folder) = office();
+        let file = folder.path().join("b.json");
+        let error = enrol(&url, &file, &["--sede", "norte"]).await.unwrap_err();
+        assert!(error.contains("banco/principal"), "{error}");
+        let nowhere = folder.path().join("none/b.json");
+        assert!(enrol(&url, &nowhere, &[]).await.is_err());
+        assert_eq!(office.lock().unwrap().keys, 0);
+        assert!(!file.exists());
+    }
+}

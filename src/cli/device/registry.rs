@@ -54,6 +54,19 @@ pub(super) enum RegistryError {
         /// Where it is.
         elsewhere: String,
     },
+    /// Two keys are active already.
+    #[error(
+        "{device} tiene ya dos claves activas ({kids}); revoque la que sobre con \
+         curl -X DELETE {url}/api/v1/hardware/{device}/claves/KID"
+    )]
+    TooManyKeys {
+        /// The device.
+        device: Slug,
+        /// Their names.
+        kids: String,
+        /// The address.
+        url: BaseUrl,
+    },
     /// The system has no random bytes to give.
     #[error("no hay números aleatorios para la clave: {0}")]
     Random(#[from] getrandom::Error),
@@ -86,10 +99,6 @@ impl std::fmt::Display for Refusal {
         let advice = match self.codigo.as_str() {
             "empresa_no_existe" | "sede_no_existe" | "sede_no_encontrada" => {
                 "créelas con --crear, o crear = true en un escenario"
-            }
-            "demasiadas_claves" => {
-                "el dispositivo tiene ya dos claves activas; rote una con --rotar o revóquela con \
-                 DELETE /api/v1/hardware/{hardware}/claves/{kid}"
             }
             _ => return Ok(()),
         };
@@ -256,7 +265,14 @@ impl Registry {
         let what = format!("una clave de {device}");
         let call = Call::post(format!("/hardware/{device}/claves"), body);
         let answer = self.ask(&call, &what).await?;
-        let made: KeyMade = expect(&answer, 201, what.clone())?;
+        let made: KeyMade = match expect(&answer, 201, what.clone()) {
+            Err(RegistryError::Refused { refusal, .. })
+                if refusal.codigo == "demasiadas_claves" =>
+            {
+                return Err(self.too_many_keys(device).await?);
+            }
+            other => other?,
+        };
         let shared = || {
             let bytes = thirty_two(made.secreto.as_deref()?)?;
             Some(Key::new(algorithm, bytes))
@@ -265,6 +281,20 @@ impl Registry {
             Some(key) => Ok((made.kid, key)),
             None => Err(RegistryError::Strange { what, status: 201 }),
         }
+    }
+
+    async fn too_many_keys(&self, device: &Slug) -> Result<RegistryError, RegistryError> {
+        let found = self.find(device).await?;
+        let keys = found.map(|found| found.claves).unwrap_or_default();
+        let active = keys.iter().filter(|key| key.revocada.is_none());
+        let kids: Vec<String> = active
+            .map(|key| Shown::from(key.kid.as_str()).to_string())
+            .collect();
+        Ok(RegistryError::TooManyKeys {
+            device: device.clone(),
+            kids: kids.join(", "),
+            url: self.url.clone(),
+        })
     }
 
     /// Revokes a key; one that is revoked already stays so.

@@ -94,6 +94,8 @@ pub(super) struct Player {
     link: Option<Link>,
     reach: Reach,
     silent_until: Option<Instant>,
+    /// The last trouble with the broker, so that it is told once.
+    trouble: String,
 }
 
 /// Whether a device can be heard now.
@@ -150,6 +152,7 @@ impl Player {
             link: None,
             reach: Reach::Away,
             silent_until: None,
+            trouble: String::new(),
         }
     }
 
@@ -428,24 +431,31 @@ impl Player {
         match news {
             News::Up => {
                 self.reach = Reach::Open;
+                self.trouble.clear();
                 self.outbox.reconnected(now);
                 self.stage.tally.borrow_mut().connected();
                 self.stage.say(&self.name, "🟢 conectado");
             }
             News::Down(reason) => {
                 self.reach = Reach::Away;
-                self.stage
-                    .say_foreign(&self.name, &format!("🔴 sin conexión: {reason}"));
+                self.complain(format!("🔴 sin conexión: {reason}"));
             }
             News::Denied(reason) => {
                 self.reach = Reach::Denied;
-                self.stage.say_foreign(&self.name, &format!("🔴 {reason}"));
+                self.complain(format!("🔴 {reason}"));
             }
-            News::Refused(reason) => self.stage.say_foreign(&self.name, &format!("🔴 {reason}")),
+            News::Refused(reason) => self.complain(format!("🔴 {reason}")),
             News::Reply(reply) => self.hear_reply(&reply, now)?,
             News::Order(order) => self.hear_order(&order, now)?,
         }
         Ok(())
+    }
+
+    fn complain(&mut self, trouble: String) {
+        if self.trouble != trouble {
+            self.stage.say_foreign(&self.name, &trouble);
+            self.trouble = trouble;
+        }
     }
 
     fn hear_reply(&mut self, reply: &Reply, now: Instant) -> Result<(), CredentialsError> {
