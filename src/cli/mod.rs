@@ -1,8 +1,12 @@
 //! The command line: `serve` and the clients, one file a subcommand.
 
+mod api;
+mod broker;
+mod device;
 mod import;
 mod monitor;
 mod serve;
+mod text;
 
 use crate::config::ServeArgs;
 use anstream::eprintln;
@@ -27,6 +31,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Show a broker's events live
     Monitor(monitor::MonitorArgs),
+    /// Enrol hardware, send its alerts, simulate it
+    Device(device::DeviceArgs),
     /// Import movements from CSV through the API
     Import(import::ImportArgs),
 }
@@ -45,7 +51,11 @@ fn command() -> clap::Command {
     };
     Cli::command()
         .mut_args(drop_empty)
-        .mut_subcommands(move |subcommand| subcommand.mut_args(drop_empty))
+        .mut_subcommands(move |subcommand| {
+            subcommand
+                .mut_args(drop_empty)
+                .mut_subcommands(move |inner| inner.mut_args(drop_empty))
+        })
 }
 
 /// Runs the command line of this process.
@@ -65,6 +75,7 @@ pub fn main() -> ExitCode {
         None => serve::run(cli.serve),
         Some(Command::Serve(args)) => serve::run(*args),
         Some(Command::Monitor(args)) => monitor::run(&args),
+        Some(Command::Device(args)) => device::run(&args),
         Some(Command::Import(args)) => import::run(&args),
     };
     match result {

@@ -49,7 +49,7 @@ pub(super) fn run(args: ServeArgs) -> Result<ExitCode, Box<dyn std::error::Error
 
 /// Every connection is a file, twice for HTTP, and most systems start processes with room for a
 /// thousand. What the system grants at most is taken; to get less is no reason not to start.
-fn raise_file_limit() {
+pub(super) fn raise_file_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     if let Err(error) = raised {

@@ -1,8 +1,8 @@
 //! Brings a request through: at the agreed rate, and again until it is decided.
 
-use super::client::{Api, Call, Failure};
 use super::progress::Progress;
-use super::verdict::{Again, Reply, Verdict};
+use super::verdict::Verdict;
+use crate::cli::api::{Again, Answer, Api, Call, Failure};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, sleep_until};
@@ -91,7 +91,7 @@ impl<'a> Courier<'a> {
     pub(super) async fn paced<T>(
         &self,
         call: &Call,
-        judge: fn(&Reply) -> Verdict<T>,
+        judge: fn(&Answer) -> Verdict<T>,
     ) -> Result<Delivered<T>, Stopped> {
         self.deliver(call, judge, Some(&self.pacer)).await
     }
@@ -103,7 +103,7 @@ impl<'a> Courier<'a> {
     pub(super) async fn direct<T>(
         &self,
         call: &Call,
-        judge: fn(&Reply) -> Verdict<T>,
+        judge: fn(&Answer) -> Verdict<T>,
     ) -> Result<Delivered<T>, Stopped> {
         self.deliver(call, judge, None).await
     }
@@ -111,7 +111,7 @@ impl<'a> Courier<'a> {
     async fn deliver<T>(
         &self,
         call: &Call,
-        judge: fn(&Reply) -> Verdict<T>,
+        judge: fn(&Answer) -> Verdict<T>,
         pacer: Option<&Pacer>,
     ) -> Result<Delivered<T>, Stopped> {
         let (mut tries, mut perhaps_ours) = (0, false);
@@ -142,7 +142,7 @@ impl<'a> Courier<'a> {
         }
     }
 
-    async fn attempt<T>(&self, call: &Call, judge: fn(&Reply) -> Verdict<T>) -> Verdict<T> {
+    async fn attempt<T>(&self, call: &Call, judge: fn(&Answer) -> Verdict<T>) -> Verdict<T> {
         match self.api.send(call).await {
             Ok(reply) => judge(&reply),
             Err(Failure::Passing(again)) => Verdict::Again(again),

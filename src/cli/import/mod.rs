@@ -19,9 +19,9 @@ mod report;
 mod tests;
 mod verdict;
 
+use crate::cli::api::{Api, BaseUrl};
 use crate::domain::{AccountId, Money};
 use anstream::{eprintln, println};
-use client::{Api, BaseUrl, Call};
 use courier::{Courier, Pacer, Stopped};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use plan::{AccountPlan, Movement, Plan, PlanError};
@@ -169,7 +169,7 @@ impl Importer<'_> {
         // First of all, since a movement of an unknown account is refused for good under its key.
         let opening = self
             .courier
-            .direct(&Call::open(&account.id), verdict::of_opening)
+            .direct(&client::open(&account.id), verdict::of_opening)
             .await?;
         match opening.value {
             Decision::Accepted { already } => {
@@ -193,7 +193,7 @@ impl Importer<'_> {
     }
 
     async fn movement(&self, account: &AccountId, movement: &Movement) -> Result<(), Stopped> {
-        let call = Call::post(account, movement);
+        let call = client::post(account, movement);
         let delivered = self.courier.paced(&call, verdict::of_movement).await?;
         let mut tally = self.tally.borrow_mut();
         match delivered.value {
@@ -211,7 +211,7 @@ impl Importer<'_> {
     async fn balance(&self, account: &AccountId) -> Result<Money, Stopped> {
         let delivered = self
             .courier
-            .direct(&Call::read(account), verdict::of_balance)
+            .direct(&client::read(account), verdict::of_balance)
             .await?;
         Ok(delivered.value)
     }

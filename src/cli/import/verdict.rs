@@ -1,26 +1,12 @@
 //! What an answer of the API means for an import. Pure: no network, no clock.
 
+use crate::cli::api::{Again, Answer};
 use crate::domain::Money;
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::time::Duration;
 
 /// Refusals that are known to be decisions under the key.
 const DECISIONS: [&str; 3] = ["saldo_insuficiente", "saldo_excedido", "cuenta_no_existe"];
-
-/// An answer, whole.
-#[derive(Debug, Clone)]
-pub(super) struct Reply {
-    /// The HTTP status.
-    pub(super) status: u16,
-    /// Whether the server says that it had decided this earlier.
-    pub(super) replayed: bool,
-    /// When to come back, if the server says so.
-    pub(super) retry_after: Option<Duration>,
-    /// The body.
-    pub(super) body: Bytes,
-}
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,17 +17,6 @@ pub(super) enum Verdict<T> {
     Again(Again),
     /// There is no use in going on: the import or the address is wrong.
     Stop(String),
-}
-
-/// Why and when to ask again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Again {
-    /// Not before this, if the server says so.
-    pub(super) after: Option<Duration>,
-    /// Why, for people.
-    pub(super) reason: String,
-    /// Whether the server may have done it all the same, its answer lost.
-    pub(super) perhaps_done: bool,
 }
 
 /// What became of a movement or an opening.
@@ -81,7 +56,7 @@ struct AccountBody<'a> {
 }
 
 /// Judges the answer to a deposit or a withdrawal.
-pub(super) fn of_movement(reply: &Reply) -> Verdict<Decision> {
+pub(super) fn of_movement(reply: &Answer) -> Verdict<Decision> {
     if reply.status == 201 {
         return Verdict::Done(Decision::Accepted {
             already: reply.replayed,
@@ -109,7 +84,7 @@ pub(super) fn of_movement(reply: &Reply) -> Verdict<Decision> {
 }
 
 /// Judges the answer to the opening of an account.
-pub(super) fn of_opening(reply: &Reply) -> Verdict<Decision> {
+pub(super) fn of_opening(reply: &Answer) -> Verdict<Decision> {
     match (reply.status, refusal(reply)) {
         (201, _) => Verdict::Done(Decision::Accepted { already: false }),
         (409, Some(refusal)) if refusal.code == "cuenta_existe" => {
@@ -122,7 +97,7 @@ pub(super) fn of_opening(reply: &Reply) -> Verdict<Decision> {
 }
 
 /// Judges the answer to a question for a balance.
-pub(super) fn of_balance(reply: &Reply) -> Verdict<Money> {
+pub(super) fn of_balance(reply: &Answer) -> Verdict<Money> {
     if reply.status != 200 {
         return other(reply);
     }
@@ -135,7 +110,7 @@ pub(super) fn of_balance(reply: &Reply) -> Verdict<Money> {
     }
 }
 
-fn refusal(reply: &Reply) -> Option<Refusal> {
+fn refusal(reply: &Answer) -> Option<Refusal> {
     let body: ProblemBody = serde_json::from_slice(&reply.body).ok()?;
     Some(Refusal {
         code: body.codigo,
@@ -144,7 +119,7 @@ fn refusal(reply: &Reply) -> Option<Refusal> {
 }
 
 /// What is neither done nor refused: the server's trouble passes, ours does not.
-fn other<T>(reply: &Reply) -> Verdict<T> {
+fn other<T>(reply: &Answer) -> Verdict<T> {
     let code = refusal(reply).map_or_else(String::new, |r| format!(" {}", r.code));
     let reason = format!("HTTP {}{code}", reply.status);
     match reply.status {
@@ -167,9 +142,10 @@ fn other<T>(reply: &Reply) -> Verdict<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
-    fn reply(status: u16, replayed: bool, body: &'static str) -> Reply {
-        Reply {
+    fn reply(status: u16, replayed: bool, body: &'static str) -> Answer {
+        Answer {
             status,
             replayed,
             retry_after: None,

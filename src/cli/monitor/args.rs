@@ -1,20 +1,22 @@
 //! What `atalaya monitor` is told on its command line and by its environment.
 
-use crate::config::{ConfigError, Login, MqttCredentials};
+use crate::cli::broker::BrokerArgs;
 use crate::domain::AccountId;
 use std::num::NonZeroU64;
 
-/// Where `atalaya serve` puts its embedded broker.
-const DEFAULT_HOST: &str = "127.0.0.1";
-/// The port registered for MQTT without TLS.
-const DEFAULT_PORT: u16 = 1883;
-/// The bank, Atalaya's presence and the hardware of every company.
-const DEFAULT_FILTERS: [&str; 3] = ["banco/#", "atalaya/estado", "empresas/#"];
+/// The bank, Atalaya's presence, and the alerts and the presence of hardware of every company. What
+/// devices send is signed and not for people to read, and what they are told is for them.
+const DEFAULT_FILTERS: [&str; 4] = [
+    "banco/#",
+    "atalaya/estado",
+    "empresas/+/alertas",
+    "empresas/+/+/+/estado",
+];
 
 /// Arguments of `atalaya monitor`.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct MonitorArgs {
-    /// MQTT filters to show [default: banco/# atalaya/estado empresas/#]
+    /// MQTT filters to show [default: banco/# atalaya/estado empresas/+/alertas empresas/+/+/+/estado]
     ///
     /// Live balances (banco/saldo/…) are shown only where no filter includes the movements, whose
     /// lines already say the new balance.
@@ -37,16 +39,8 @@ pub(in crate::cli) struct MonitorArgs {
     #[arg(long, value_name = "N")]
     pub(super) count: Option<NonZeroU64>,
 
-    /// Host of the broker
-    #[arg(long, env = "MQTT_BROKER_HOST", default_value = DEFAULT_HOST, value_parser = host, help_heading = "MQTT")]
-    pub(super) host: String,
-
-    /// Port of the broker
-    #[arg(long, env = "MQTT_BROKER_PORT", default_value_t = DEFAULT_PORT, value_parser = port, help_heading = "MQTT")]
-    pub(super) port: u16,
-
     #[command(flatten)]
-    credentials: MqttCredentials,
+    pub(super) broker: BrokerArgs,
 }
 
 impl MonitorArgs {
@@ -58,39 +52,6 @@ impl MonitorArgs {
         } else {
             chosen
         }
-    }
-
-    /// How to sign in. Compose files and `.env` pass unset variables on as empty ones, so an empty
-    /// user is none.
-    ///
-    /// # Errors
-    /// [`ConfigError`] where the password's file cannot be read.
-    pub(super) fn login(&self) -> Result<Option<Login>, ConfigError> {
-        Ok(self
-            .credentials
-            .resolve()?
-            .filter(|login| !login.user.is_empty()))
-    }
-}
-
-/// A host; an empty variable is an unset one.
-#[allow(
-    clippy::unnecessary_wraps,
-    reason = "clap's value parsers answer with a Result"
-)]
-fn host(text: &str) -> Result<String, String> {
-    let host = text.trim();
-    Ok(if host.is_empty() { DEFAULT_HOST } else { host }.to_owned())
-}
-
-/// A port; an empty variable is an unset one.
-fn port(text: &str) -> Result<u16, String> {
-    match text.trim() {
-        "" => Ok(DEFAULT_PORT),
-        text => match text.parse() {
-            Ok(0) | Err(_) => Err("expected a port from 1 to 65535".to_owned()),
-            Ok(port) => Ok(port),
-        },
     }
 }
 
@@ -121,16 +82,6 @@ mod tests {
     }
 
     #[test]
-    fn empty_is_unset() {
-        let args = parse(&["--host", "", "--port", "", "--mqtt-username", ""]).unwrap();
-        assert_eq!(
-            (args.host.as_str(), args.port),
-            (DEFAULT_HOST, DEFAULT_PORT)
-        );
-        assert!(args.login().unwrap().is_none());
-    }
-
-    #[test]
     fn filters_by_place_and_by_flag() {
         assert_eq!(parse(&[]).unwrap().filters(), DEFAULT_FILTERS);
         let args = parse(&["banco/#", "--topic", "a/+", "-t", "b"]).unwrap();
@@ -139,13 +90,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        for flags in [
-            ["--port", "0"],
-            ["--port", "x"],
-            ["--topic", "a/#/b"],
-            ["--cedula", "12a"],
-            ["--count", "0"],
-        ] {
+        for flags in [["--topic", "a/#/b"], ["--cedula", "12a"], ["--count", "0"]] {
             assert!(parse(&flags).is_err(), "{flags:?}");
         }
     }

@@ -3,6 +3,8 @@
 //! Every payload is a stranger's text. What can reach a terminal is either a [`Shown`], escaped
 //! when it is made, or a [`Sum`], which is a number; so no field can be forgotten.
 
+use super::hub::Hub;
+use crate::cli::text::{Shown, is_hidden};
 use crate::domain::{AccountId, Money};
 use crate::wire::topics;
 use serde::de::{DeserializeOwned, Error as _};
@@ -10,8 +12,6 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::fmt::{self, Write as _};
 
-/// Characters of one text that are shown to people; a screen of them says enough.
-const MAX_SHOWN: usize = 1_000;
 /// Characters of a number that can be an amount: ours have at most 19.
 const MAX_NUMBER: usize = 40;
 const RESET: &str = "\u{1b}[0m";
@@ -67,56 +67,6 @@ impl fmt::Display for Line {
     }
 }
 
-/// A text that is safe and short enough to show.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Shown(String);
-
-impl Shown {
-    /// The escaped text.
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Shown {
-    fn from(text: &str) -> Self {
-        let mut shown = String::with_capacity(text.len().min(MAX_SHOWN));
-        for (place, c) in text.chars().enumerate() {
-            if place == MAX_SHOWN {
-                shown.push('…');
-                break;
-            }
-            if is_hidden(c) {
-                shown.extend(c.escape_default());
-            } else {
-                shown.push(c);
-            }
-        }
-        Self(shown)
-    }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Shown {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Self::from(text.as_str()))
-    }
-}
-
-/// Whether `c` steers a terminal or hides text: controls (ESC and the one-byte CSI among them),
-/// line separators, and the invisible marks that reorder what is read.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
 /// Money as the message has it: two decimals where it is money of ours, else the number's own
 /// text. It never passes through a float.
 #[derive(Debug, PartialEq, Eq)]
@@ -145,7 +95,7 @@ impl<'de> Deserialize<'de> for Sum {
 }
 
 /// What a message says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Notice {
     /// A deposit.
     Deposit(Movement),
@@ -161,6 +111,8 @@ pub(super) enum Notice {
     Statistics(Statistics),
     /// Whether Atalaya is there.
     Presence(Presence),
+    /// Alerts of the hub, and what devices hear and say.
+    Hub(Hub),
     /// Anything else, and anything that is not what its topic promises.
     Other,
 }
@@ -239,6 +191,7 @@ impl Notice {
             topics::PRESENCE => parse(payload)
                 .filter(|p: &Presence| matches!(&*p.estado, "en_linea" | "fuera_de_linea"))
                 .map(Self::Presence),
+            _ if topic.starts_with("empresas/") => Hub::read(topic, payload).map(Self::Hub),
             _ => topics::account_of(topic)
                 .and_then(|account| Some(Self::Balance(account, parse(payload)?))),
         };
@@ -269,6 +222,7 @@ impl Notice {
                 (Colour::Green, format!("🟢 ATALAYA en línea ({nodo})"))
             }
             Self::Presence(_) => (Colour::Red, "🔴 ATALAYA fuera de línea".to_owned()),
+            Self::Hub(hub) => hub.line(),
             Self::Other => (Colour::Dim, other(topic, payload)),
         };
         Line { colour, text }
@@ -516,13 +470,6 @@ mod tests {
         for line in lines {
             assert!(!line.contains(is_hidden), "{line:?}");
         }
-    }
-
-    #[test]
-    fn long_texts_are_cut() {
-        let shown = Shown::from("ñ".repeat(MAX_SHOWN + 1).as_str());
-        assert_eq!(shown.as_str().chars().count(), MAX_SHOWN + 1);
-        assert!(shown.as_str().ends_with('…'));
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! `atalaya monitor`: the live view of a broker in a terminal.
 //!
-//! [`format`] turns one message into one line, [`view`] decides which lines are news, and this
+//! [`format`] (with [`hub`] for alerts and devices) turns one message into one line, [`view`] decides which lines are news, and this
 //! file connects, reconnects and writes. A slow terminal slows the reading: nothing queues here,
 //! and the broker bounds what waits for us.
 
 mod args;
 mod format;
+mod hub;
 mod view;
 
 pub(super) use args::MonitorArgs;
 
+use crate::cli::text::Shown;
 use anstream::eprintln;
-use format::{Line, Shown};
+use format::Line;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, ConnectReturnCode, Filter, Packet, Publish, SubAck, SubscribeReasonCode,
@@ -104,7 +106,7 @@ impl Monitor {
         let filters = args.filters();
         Ok(Self {
             options: options(args)?,
-            broker: format!("{}:{}", args.host, args.port),
+            broker: args.broker.to_string(),
             view: View::new(args.json, args.cedula.clone(), &filters),
             filters,
             out: anstream::stdout(),
@@ -242,12 +244,12 @@ fn names(filters: &[(&String, &SubscribeReasonCode)]) -> String {
 fn options(args: &MonitorArgs) -> Result<MqttOptions, Box<dyn Error>> {
     // Random: two monitors with one client id would throw each other out for ever.
     let client_id = format!("atalaya-monitor-{}", Uuid::new_v4().simple());
-    let mut options = MqttOptions::new(client_id, &args.host, args.port);
+    let mut options = MqttOptions::new(client_id, &args.broker.host, args.broker.port);
     options.set_clean_start(true);
     let mut properties = ConnectProperties::new();
     properties.max_packet_size = Some(MAX_PACKET);
     options.set_connect_properties(properties);
-    if let Some(login) = args.login()? {
+    if let Some(login) = args.broker.login()? {
         options.set_credentials(login.user, login.password);
     }
     Ok(options)

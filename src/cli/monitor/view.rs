@@ -1,7 +1,9 @@
 //! Which messages are news: the filter by account, and one line for each event however many
 //! topics carry it and however often it is repeated. Pure.
 
-use super::format::{Line, Notice, Shown, json_line};
+use super::format::{Line, Notice, json_line};
+use super::hub::Hub;
+use crate::cli::text::Shown;
 use crate::domain::AccountId;
 use crate::wire::topics;
 use std::collections::{HashSet, VecDeque};
@@ -107,7 +109,7 @@ fn concerns(notice: &Notice, topic: &str, account: &AccountId) -> bool {
         Notice::Transfer(body) => is(&body.cedula_origen) || is(&body.cedula_destino),
         Notice::Alert(body) => is(&body.cedula),
         Notice::Balance(of, _) => of == account,
-        Notice::Statistics(_) | Notice::Presence(_) => false,
+        Notice::Statistics(_) | Notice::Presence(_) | Notice::Hub(_) => false,
         Notice::Other => topics::account_of(topic).as_ref() == Some(account),
     }
 }
@@ -120,9 +122,10 @@ enum Subject {
     Transfer,
     Alert,
     Balance,
+    Hub,
 }
 
-/// A line by its subject, `tx_id` and account.
+/// A line by its subject, `tx_id` and account; or by its alert and what happened to it when.
 type Key = (Subject, String, String);
 
 /// The last lines shown, oldest first, within a bound.
@@ -194,7 +197,19 @@ fn keys(notice: &Notice) -> Vec<Key> {
         }
         Notice::Alert(b) => (&b.tx_id, vec![(Alert, b.cedula.as_str())]),
         Notice::Balance(account, b) => (&b.tx_id, vec![(Balance, account.as_str())]),
-        Notice::Statistics(_) | Notice::Presence(_) | Notice::Other => return Vec::new(),
+        Notice::Hub(Hub::Alert(news)) => {
+            let step = format!("{}{}", news.cambio, news.timestamp);
+            let (alert, fits) = (news.alerta_id.as_str(), step.len() <= MAX_ID);
+            let key = (Subject::Hub, alert.to_owned(), step);
+            return if fits && alert.len() <= MAX_ID {
+                vec![key]
+            } else {
+                Vec::new()
+            };
+        }
+        Notice::Hub(_) | Notice::Statistics(_) | Notice::Presence(_) | Notice::Other => {
+            return Vec::new();
+        }
     };
     let Some(tx_id) = tx_id.as_ref().map(Shown::as_str) else {
         return Vec::new();
@@ -335,6 +350,26 @@ mod tests {
             &transfer("b"),
             false
         ));
+    }
+
+    #[test]
+    fn a_step_of_an_alert_is_told_once() {
+        let mut view = view(ALL, None);
+        let step = |change: &str, at: &str| {
+            format!(
+                r#"{{"alerta_id":"a","cambio":"{change}","estado":"NUEVA","empresa":"e","sede":"s","hardware":"h","tipo_alarma":"ROJO","prioridad":"alta","timestamp":"{at}"}}"#
+            )
+        };
+        for (change, at, news) in [
+            ("CREADA", "1", true),
+            ("CREADA", "1", false),
+            ("REPETIDA", "2", true),
+            ("REPETIDA", "3", true),
+            ("REPETIDA", "2", false),
+        ] {
+            let shown = shows(&mut view, "empresas/e/alertas", &step(change, at), false);
+            assert_eq!(shown, news, "{change} {at}");
+        }
     }
 
     #[test]

@@ -1,0 +1,402 @@
+//! `atalaya device enrol`: a device gets an identity.
+
+use super::credentials::{Credentials, CredentialsError, Vault};
+use super::registry::{Registration, Registry, RegistryError};
+use crate::cli::api::BaseUrl;
+use crate::domain::{Algorithm, DeviceAddress, Slug};
+use anstream::{eprintln, println};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The company and the site that every installation starts with.
+const DEFAULT_COMPANY: &str = "banco";
+const DEFAULT_SITE: &str = "principal";
+
+/// Arguments of `atalaya device enrol`.
+///
+/// A device that is registered at this company and site already gets one more key. The secret is
+/// in the file alone: it is never printed.
+#[derive(Debug, clap::Args)]
+pub(super) struct EnrolArgs {
+    /// Name of the device: 1 to 64 letters, digits, _ and -, unique in the installation
+    #[arg(value_parser = slug)]
+    hardware: Slug,
+
+    /// Company [default: banco, or the file's with --rotar]
+    #[arg(long, value_parser = slug)]
+    empresa: Option<Slug>,
+
+    /// Site [default: principal, or the file's with --rotar]
+    #[arg(long, value_parser = slug)]
+    sede: Option<Slug>,
+
+    /// Type of a device that is not registered yet
+    #[arg(long, default_value = "BOTONERA", value_parser = slug)]
+    tipo: Slug,
+
+    /// What people call it
+    #[arg(long)]
+    nombre: Option<String>,
+
+    /// Algorithm: `EdDSA`, or HS256 for small controllers [default: `EdDSA`, or the file's with --rotar]
+    #[arg(long, value_parser = algorithm)]
+    alg: Option<Algorithm>,
+
+    /// File for the credentials [default: HARDWARE.json]
+    #[arg(long)]
+    out: Option<PathBuf>,
+
+    /// Name of the installation that the device will talk to [default: atalaya, or the file's with --rotar]
+    #[arg(long, env = "INSTALACION")]
+    aud: Option<String>,
+
+    /// Create the company and the site where they are missing
+    #[arg(long)]
+    crear: bool,
+
+    /// Replace the file if it is there; its key stays active at the server
+    #[arg(long, conflicts_with = "rotar")]
+    force: bool,
+
+    /// Replace the key in the file, and revoke the old one once the new one is safely written
+    #[arg(long)]
+    rotar: bool,
+
+    /// Address of the server
+    #[arg(
+        long,
+        env = "ATALAYA_URL",
+        default_value = "http://127.0.0.1:5001",
+        value_parser = BaseUrl::parse
+    )]
+    url: BaseUrl,
+}
+
+/// Why a device is not enrolled, beyond what the server or the file system say.
+#[derive(Debug, thiserror::Error)]
+enum EnrolError {
+    #[error(
+        "{0} ya existe y no se reemplaza: use --rotar para cambiar su clave, --out para otro archivo \
+         o --force"
+    )]
+    Exists(String),
+    #[error("{path} es de {found}, no de {wanted}")]
+    AnotherDevice {
+        path: String,
+        found: Box<DeviceAddress>,
+        wanted: Box<DeviceAddress>,
+    },
+    #[error("{write}; la clave nueva queda sin uso y {revoked}")]
+    NotWritten {
+        write: CredentialsError,
+        revoked: String,
+    },
+}
+
+/// What is to be enrolled.
+pub(super) struct Enrolment<'a> {
+    /// Who and where.
+    pub(super) address: DeviceAddress,
+    /// What it is.
+    pub(super) kind: &'a Slug,
+    /// What people call it.
+    pub(super) name: Option<&'a str>,
+    /// How it will sign.
+    pub(super) algorithm: Algorithm,
+    /// The installation.
+    pub(super) audience: String,
+    /// Whether company and site may be created.
+    pub(super) create_place: bool,
+}
+
+/// Registers what is missing and gives the device a key; whether the device is new.
+///
+/// # Errors
+/// [`RegistryError`].
+pub(super) async fn enrol(
+    registry: &Registry,
+    new: Enrolment<'_>,
+) -> Result<(Credentials, bool), RegistryError> {
+    if new.create_place {
+        registry.create_place(&new.address).await?;
+    }
+    let registration = Registration {
+        address: &new.address,
+        kind: new.kind,
+        name: new.name,
+    };
+    let is_new = registry.register(registration).await?;
+    let (kid, key) = registry.add_key(&new.address.device, new.algorithm).await?;
+    let credentials = Credentials {
+        address: new.address,
+        audience: new.audience,
+        kid,
+        key,
+        seq: 0,
+    };
+    Ok((credentials, is_new))
+}
+
+/// Enrols one device.
+///
+/// # Errors
+/// What has to be mended; then no file has changed.
+pub(super) async fn run(args: &EnrolArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let default = PathBuf::from(format!("{}.json", args.hardware));
+    let path = args.out.as_deref().unwrap_or(&default);
+    let vault = Vault::open(path)?;
+    let old = old_credentials(args, path, &vault)?;
+    // A file that cannot be written is found out before the server has made a key for it.
+    vault.rehearse()?;
+
+    let registry = Registry::new(args.url.clone());
+    let (new, is_new) = enrol(&registry, enrolment(args, old.as_ref())?).await?;
+    if let Err(write) = vault.write(&new) {
+        let revoked = match registry.revoke(&new.address.device, &new.kid).await {
+            Ok(()) => "ya está revocada".to_owned(),
+            Err(error) => format!("no se pudo revocar {} ({error})", new.kid),
+        };
+        return Err(EnrolError::NotWritten { write, revoked }.into());
+    }
+    tell(path, &new, is_new);
+    match old {
+        Some(old) => Ok(retire(&registry, &old).await),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The identity that is to be replaced and revoked, if one is.
+fn old_credentials(
+    args: &EnrolArgs,
+    path: &Path,
+    vault: &Vault,
+) -> Result<Option<Credentials>, Box<dyn Error>> {
+    if args.rotar {
+        return Ok(Some(vault.expect()?));
+    }
+    if vault.exists() && !args.force {
+        return Err(EnrolError::Exists(path.display().to_string()).into());
+    }
+    Ok(None)
+}
+
+fn enrolment<'a>(
+    args: &'a EnrolArgs,
+    old: Option<&Credentials>,
+) -> Result<Enrolment<'a>, Box<dyn Error>> {
+    let part = |given: &Option<Slug>, old: Option<&Slug>, default| match (given, old) {
+        (Some(slug), _) | (None, Some(slug)) => Ok(slug.clone()),
+        (None, None) => Slug::parse(default),
+    };
+    let old_address = old.map(|old| &old.address);
+    let address = DeviceAddress {
+        company: part(
+            &args.empresa,
+            old_address.map(|a| &a.company),
+            DEFAULT_COMPANY,
+        )?,
+        site: part(&args.sede, old_address.map(|a| &a.site), DEFAULT_SITE)?,
+        device: args.hardware.clone(),
+    };
+    if let Some(found) = old_address
+        && *found != address
+    {
+        return Err(EnrolError::AnotherDevice {
+            path: args
+                .out
+                .as_deref()
+                .unwrap_or(Path::new("el archivo"))
+                .display()
+                .to_string(),
+            found: Box::new(found.clone()),
+            wanted: Box::new(address),
+        }
+        .into());
+    }
+    let algorithm = args.alg.or(old.map(|old| old.key.algorithm()));
+    let audience = args.aud.clone().or(old.map(|old| old.audience.clone()));
+    Ok(Enrolment {
+        address,
+        kind: &args.tipo,
+        name: args.nombre.as_deref(),
+        algorithm: algorithm.unwrap_or(Algorithm::EdDsa),
+        audience: audience.unwrap_or_else(|| "atalaya".to_owned()),
+        create_place: args.crear,
+    })
+}
+
+fn tell(path: &Path, new: &Credentials, is_new: bool) {
+    let state = if is_new {
+        "registrado"
+    } else {
+        "ya registrado"
+    };
+    println!("Dispositivo {}: {state}", new.address);
+    println!(
+        "Clave {} ({}) guardada en {}",
+        new.kid,
+        new.key.algorithm().name(),
+        path.display()
+    );
+    println!("Pruébelo con: atalaya device send {} ROJO", path.display());
+}
+
+/// Revokes the key that the file no longer holds.
+async fn retire(registry: &Registry, old: &Credentials) -> ExitCode {
+    let (device, kid) = (&old.address.device, &old.kid);
+    match registry.revoke(device, kid).await {
+        Ok(()) => {
+            println!("Clave anterior {kid} revocada");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!(
+                "atalaya device enrol: la clave nueva ya está en uso, pero la anterior sigue \
+                 activa: {error}; revóquela con DELETE /api/v1/hardware/{device}/claves/{kid}"
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A name for the command line.
+pub(super) fn slug(text: &str) -> Result<Slug, String> {
+    Slug::parse(text).map_err(|error| format!("{error} (letters, digits, _ and -)"))
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    Algorithm::parse(text).ok_or_else(|| "EdDSA or HS256".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+    use clap::Parser;
+    use std::sync::Mutex;
+
+    /// What a small registry of our own was asked, and whether it refuses keys.
+    #[derive(Default)]
+    struct Office {
+        asked: Vec<String>,
+        refuses: bool,
+        keys: u32,
+    }
+
+    type Shared = web::Data<Mutex<Office>>;
+
+    async fn answer(office: Shared, request: HttpRequest) -> HttpResponse {
+        let mut office = office.lock().unwrap();
+        let asked = format!("{} {}", request.method(), request.path());
+        let asked = asked.replace("/api/v1", "");
+        office.asked.push(asked.clone());
+        let json = |mut builder: actix_web::HttpResponseBuilder, body: String| {
+            builder.content_type("application/json").body(body)
+        };
+        match asked.as_str() {
+            "POST /hardware" => json(
+                HttpResponse::Conflict(),
+                r#"{"codigo":"hardware_existe"}"#.to_owned(),
+            ),
+            "GET /hardware/b" => json(
+                HttpResponse::Ok(),
+                r#"{"empresa":"banco","sede":"principal","activo":true,"claves":[]}"#.to_owned(),
+            ),
+            "POST /hardware/b/claves" if office.refuses => json(
+                HttpResponse::UnprocessableEntity(),
+                r#"{"codigo":"clave_invalida","detail":"no"}"#.to_owned(),
+            ),
+            "POST /hardware/b/claves" => {
+                office.keys += 1;
+                let kid = format!("k{}", office.keys);
+                json(HttpResponse::Created(), format!(r#"{{"kid":"{kid}"}}"#))
+            }
+            _ => json(HttpResponse::Ok(), "{}".to_owned()),
+        }
+    }
+
+    /// The registry, its address, and a folder for the file.
+    fn office() -> (Shared, String, tempfile::TempDir) {
+        let shared = Shared::default();
+        let data = shared.clone();
+        let app = move || {
+            let office = App::new().app_data(data.clone());
+            office.default_service(web::to(answer))
+        };
+        let server = HttpServer::new(app).workers(1).disable_signals();
+        let server = server.bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", server.addrs()[0]);
+        actix_web::rt::spawn(server.run());
+        (shared, url, tempfile::tempdir().unwrap())
+    }
+
+    #[derive(Parser)]
+    struct Wrapper {
+        #[command(flatten)]
+        args: EnrolArgs,
+    }
+
+    async fn enrol(url: &str, file: &Path, flags: &[&str]) -> Result<ExitCode, String> {
+        let file = file.display().to_string();
+        let words = ["enrol", "b", "--url", url, "--out", &file];
+        let words = words.into_iter().chain(flags.iter().copied());
+        let args = Wrapper::try_parse_from(words).unwrap().args;
+        run(&args).await.map_err(|error| error.to_string())
+    }
+
+    fn kid(file: &Path) -> String {
+        Vault::open(file).unwrap().expect().unwrap().kid
+    }
+
+    #[actix_web::test]
+    async fn a_file_is_replaced_only_when_asked_and_only_by_a_better_one() {
+        let (office, url, folder) = office();
+        let file = folder.path().join("b.json");
+        enrol(&url, &file, &[]).await.unwrap();
+        assert_eq!(kid(&file), "k1");
+
+        let before = office.lock().unwrap().asked.len();
+        let error = enrol(&url, &file, &[]).await.unwrap_err();
+        assert!(error.contains("--rotar"), "{error}");
+        let after = office.lock().unwrap().asked.len();
+        assert_eq!(before, after, "the server is not even asked");
+
+        office.lock().unwrap().refuses = true;
+        for flag in ["--force", "--rotar"] {
+            let error = enrol(&url, &file, &[flag]).await.unwrap_err();
+            assert!(error.contains("clave_invalida"), "{error}");
+            assert_eq!(kid(&file), "k1", "{flag}");
+        }
+        office.lock().unwrap().refuses = false;
+        enrol(&url, &file, &["--force"]).await.unwrap();
+        assert_eq!(kid(&file), "k2");
+        let asked = office.lock().unwrap().asked.join("\n");
+        assert!(!asked.contains("DELETE"), "{asked}");
+    }
+
+    #[actix_web::test]
+    async fn the_old_key_is_revoked_after_the_new_one_is_written() {
+        let (office, url, folder) = office();
+        let file = folder.path().join("b.json");
+        enrol(&url, &file, &[]).await.unwrap();
+        enrol(&url, &file, &["--rotar"]).await.unwrap();
+        assert_eq!(kid(&file), "k2");
+        let asked = office.lock().unwrap().asked.clone();
+        let last: Vec<_> = asked.iter().rev().take(2).map(String::as_str).collect();
+        let expected = ["DELETE /hardware/b/claves/k1", "POST /hardware/b/claves"];
+        assert_eq!(last, expected);
+    }
+
+    #[actix_web::test]
+    async fn a_device_elsewhere_and_a_place_that_cannot_be_written_get_no_key() {
+        let (office, url, folder) = office();
+        let file = folder.path().join("b.json");
+        let error = enrol(&url, &file, &["--sede", "norte"]).await.unwrap_err();
+        assert!(error.contains("banco/principal"), "{error}");
+        let nowhere = folder.path().join("none/b.json");
+        assert!(enrol(&url, &nowhere, &[]).await.is_err());
+        assert_eq!(office.lock().unwrap().keys, 0);
+        assert!(!file.exists());
+    }
+}
