@@ -8,7 +8,9 @@
 //! unanswered, so nothing piles up. Messages are signed before the window that sends them.
 
 #![allow(clippy::print_stdout, reason = "the table is what it is for")]
+#![allow(clippy::cast_precision_loss, reason = "counts become rates")]
 
+use atalaya::wire::alerts::hex;
 use awc::http::Method;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -16,10 +18,10 @@ use bytes::Bytes;
 use clap::Parser;
 use ed25519_dalek::{Signer, SigningKey};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use rumqttc::NetworkOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Filter, Packet};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
-use rumqttc::NetworkOptions;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -122,8 +124,7 @@ struct Reply<'a> {
 impl Ready {
     /// What its answer calls it.
     fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(&self.payload);
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(&self.payload))
     }
 }
 
@@ -178,8 +179,7 @@ impl Api {
 
     async fn enrol(&self, site: &str, number: usize) -> Outcome<Device> {
         let name = format!("{site}-{number}");
-        let body =
-            json!({"hardware": name, "empresa": COMPANY, "sede": site, "tipo": "BOTONERA"});
+        let body = json!({"hardware": name, "empresa": COMPANY, "sede": site, "tipo": "BOTONERA"});
         self.call(Method::POST, "/hardware", body).await?;
         let key = SigningKey::from_bytes(&seed(&name));
         let public = encode(key.verifying_key().as_bytes());
@@ -200,7 +200,8 @@ impl Api {
         let body = json!({"empresa": COMPANY, "sede": site, "nombre": site});
         self.call(Method::POST, "/sedes", body).await?;
         if site == SITES[1] {
-            let body = json!({"hardware": "luz", "empresa": COMPANY, "sede": site, "tipo": "SEMAFORO"});
+            let body =
+                json!({"hardware": "luz", "empresa": COMPANY, "sede": site, "tipo": "SEMAFORO"});
             self.call(Method::POST, "/hardware", body).await?;
         }
         let enrolled = stream::iter(0..devices).map(|number| self.enrol(site, number));
@@ -536,7 +537,9 @@ fn measure(
     start(window).into_iter().try_for_each(join)?;
     let after = busy(&args.pids)?;
     let sum = |of: fn(&Tally) -> &AtomicU64| -> u64 {
-        let values = tallies.iter().map(|tally| of(tally).load(Ordering::Relaxed));
+        let values = tallies
+            .iter()
+            .map(|tally| of(tally).load(Ordering::Relaxed));
         values.sum()
     };
     let last = tallies.iter().map(|t| t.last.load(Ordering::Relaxed)).max();
@@ -646,12 +649,10 @@ fn paced(args: &Args, fleets: &mut [Fleet], kinds: &[String]) -> Outcome<Vec<Dur
         .iter_mut()
         .enumerate()
         .map(|(number, fleet)| {
-            let (replies, messages) = (
-                fleet.replies(),
-                fleet.sign(Load::Repeats, count, kinds),
-            );
+            let (replies, messages) = (fleet.replies(), fleet.sign(Load::Repeats, count, kinds));
             // One after the other, or all connections would send at the same moments.
-            let late = every * u32::try_from(number).unwrap_or(0) / u32::try_from(share).unwrap_or(1);
+            let late =
+                every * u32::try_from(number).unwrap_or(0) / u32::try_from(share).unwrap_or(1);
             on_thread(move || async move {
                 let link = Link::open(port, &format!("devices-{number}"), replies).await?;
                 sleep(late).await;
@@ -715,7 +716,9 @@ struct Costs(Vec<(String, Vec<f64>, u32)>);
 impl Costs {
     fn add(&mut self, window: String, busy: &[f64]) {
         if let Some((_, sums, count)) = self.0.iter_mut().find(|(name, ..)| *name == window) {
-            sums.iter_mut().zip(busy).for_each(|(sum, more)| *sum += more);
+            sums.iter_mut()
+                .zip(busy)
+                .for_each(|(sum, more)| *sum += more);
             *count += 1;
         } else {
             self.0.push((window, busy.to_vec(), 1));
@@ -732,12 +735,12 @@ impl Costs {
 }
 
 fn print_times(site: &str, times: &[Duration]) {
-    let at = |share: f64| {
-        let index = (times.len() as f64 * share).ceil() as usize;
-        let time = times.get(index.saturating_sub(1)).copied();
+    let at = |percent: usize| {
+        let rank = (times.len() * percent).div_ceil(100);
+        let time = times.get(rank.saturating_sub(1)).copied();
         time.unwrap_or_default().as_secs_f64() * 1e3
     };
-    let [p50, p95, p99, max] = [0.5, 0.95, 0.99, 1.0].map(at);
+    let [p50, p95, p99, max] = [50, 95, 99, 100].map(at);
     println!("| {site} | {p50:.1} ms | {p95:.1} ms | {p99:.1} ms | {max:.1} ms |");
 }
 

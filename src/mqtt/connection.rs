@@ -8,7 +8,6 @@
 use crate::config::Login;
 use crate::wire::events::{Event, Presence, Qos, RetainedMarker};
 use crate::wire::topics;
-use rumqttc::{NetworkOptions, Outgoing};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, Filter, LastWill, Packet, PubAckReason, PubCompReason, PubRecReason,
@@ -17,6 +16,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{
     AsyncClient, ConnectionError, Event as Packets, EventLoop, MqttOptions, StateError,
 };
+use rumqttc::{NetworkOptions, Outgoing};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
