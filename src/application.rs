@@ -443,6 +443,8 @@ fn start_actors(
         feed: feed.clone(),
         writer: writer.clone(),
         hub: hub.clone(),
+        view: Arc::clone(view),
+        statuses: Arc::clone(&statuses),
         outbox: publisher.is_some().then_some(outbox),
         clock: clock.clone(),
     })?

@@ -3,7 +3,6 @@
 //! `.env` is read first and never overrides the environment; flags override both. A secret may
 //! come from a file instead, named by the variable with `_FILE` behind it.
 
-use crate::actors::alert_validator::DeviceRate;
 use crate::domain::{CedulaCheck, Money, Slug};
 use crate::storage::Location;
 use clap::{Args, ValueEnum};
@@ -338,6 +337,15 @@ pub struct Config {
     pub device_rate: DeviceRate,
     /// How long a button may bounce.
     pub alert_bounce: Duration,
+}
+
+/// How many messages a device may send.
+#[derive(Debug, Clone, Copy)]
+pub struct DeviceRate {
+    /// A second.
+    pub per_second: NonZeroU32,
+    /// At once.
+    pub burst: NonZeroU32,
 }
 
 /// Which broker events go to.

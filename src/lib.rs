@@ -4,35 +4,46 @@
 //! # The flow of messages
 //!
 //! ```text
-//!        REST            WebSocket
-//!          |                 |
-//!    http handlers       WsSession            edges: bytes <-> domain commands
-//!           \               /
-//!            +--- Desk ----+                  parse, authorise, ask, answer: once
-//!                   |
-//!             AccountActor                    the right to change balances
-//!                   |
-//!             storage::Writer                 one thread: group commit
-//!                   |  one transaction: journal rows + the state they imply
-//!             storage::Feed                   what is committed, for whoever follows
-//!              /    |     \        \
-//!   MqttPublisher   |   SessionHub  AlertLog  each keeps a position of its own
-//!         |         |       |
-//!      broker   Statistics  sessions          MetricsActor samples all of them
+//!        REST            WebSocket                    MQTT broker
+//!          |                 |                             |
+//!    http handlers       WsSession                     MqttIntake     edges: bytes <-> commands
+//!           \               /                              |
+//!            +--- Desk ----+--------------------+          |          parse, authorise, ask
+//!                   |                           |          |
+//!             AccountActor                   AlertValidator           money; proof of identity
+//!                   |                           |
+//!                   +----- storage::Writer -----+                     one thread: group commit
+//!                                |  one transaction: journal rows + the state they imply
+//!                          storage::Feed                              what is committed
+//!              /           |          \           \
+//!   MqttPublisher     Statistics   SessionHub    AlertLog             each keeps its position
+//!         |                |          |
+//!      broker              +------ sessions      MetricsActor samples all, AlertWatch looks
+//!                                                after what is due
 //! ```
 //!
 //! Requests travel down and are answered with the result of `send`; what has been committed
 //! travels on through the feed. Nothing downstream holds the address of anything upstream.
 //!
+//! # A device's message
+//!
+//! `MqttIntake` (or a handler) hands it to `AlertValidator`, which takes it to pieces
+//! ([`wire::jws`]), asks [`domain::validation`] who it says it is, throttles, and has the signature
+//! checked and the rules planned on as many threads as there are processors. The writer's hub
+//! ([`storage::hub`]) looks at the sequence window and commits the alert, its use of the number and
+//! its place in the journal together. The answer to the device, the orders to other hardware and
+//! the news for people are computed from that entry of the journal ([`wire::alerts`]), so they
+//! survive whatever happens next. Only then is the message acknowledged to the broker.
+//!
 //! # The rooms
 //!
 //! | module | what is there |
 //! | --- | --- |
-//! | [`domain`] | the rules, pure: amounts, accounts, names, commands, journal entries, access |
-//! | [`wire`] | the contract, a leaf: topics, payloads, requests, frames, problems |
-//! | [`storage`] | the journal, group commit, idempotency keys, queries, the feed |
+//! | [`domain`] | what must hold, pure: money, accounts, devices, alerts, rules, journal entries, access |
+//! | [`wire`] | the contract, a leaf: topics, payloads, requests, signed messages, frames, problems |
+//! | [`storage`] | the journal, group commit, the alert hub's state, idempotency keys, queries, the feed |
 //! | [`actors`] | one actor a file, its messages above its handlers |
-//! | [`mqtt`] | one connection to a broker, the bookkeeping of delivery, the embedded broker |
+//! | [`mqtt`] | one connection that publishes, one that listens, the bookkeeping of delivery, the embedded broker |
 //! | [`desk`] | where every edge hands in what its clients ask |
 //! | [`http`] | the routes on one page, one file a resource |
 //! | [`cli`] | one file a subcommand |
@@ -47,7 +58,11 @@
 //! 3. The journal has no gaps, and its order is the order of commits. Each account's versions have
 //!    no gaps either.
 //! 4. The outbox cursor passes only entries all of whose messages the broker has acknowledged.
-//! 5. No queue without a bound, no wait without a deadline, no float near money.
+//! 5. No identity, no effect: what does not prove who sent it makes no alert, uses no number and
+//!    drives nothing.
+//! 6. A device's message is in the database once, and is answered with what it made, however often
+//!    it comes.
+//! 7. No queue without a bound, no wait without a deadline, no float near money.
 
 pub mod actors;
 pub mod application;

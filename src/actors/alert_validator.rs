@@ -7,6 +7,7 @@
 
 use super::mqtt_publisher::{Answer, MqttPublisher};
 use crate::clock::Clock;
+use crate::config::DeviceRate;
 use crate::domain::registry::DeviceKey;
 use crate::domain::validation::{self, Located, Purpose, Reason, Rejected, SignedMessage};
 use crate::domain::{Channel, DeviceAddress, Principal, Registry, RuleRef, Slug};
@@ -14,7 +15,7 @@ use crate::instruments::Instruments;
 use crate::storage::hub::{Intent, Suspect, Verdict, Verified, intent_of, quarantine};
 use crate::storage::{HubAnswer, HubCommand, HubOrder, HubRefusal, HubView, WriteError, Writer};
 use crate::wire::alerts::{Outcome, ReplyBody};
-use crate::wire::jws::{self, Malformed};
+use crate::wire::jws;
 use actix::prelude::*;
 use bytes::Bytes;
 use governor::clock::DefaultClock;
@@ -98,15 +99,6 @@ impl From<WriteError> for SubmitError {
     }
 }
 
-/// How many messages a device may send.
-#[derive(Debug, Clone, Copy)]
-pub struct DeviceRate {
-    /// A second.
-    pub per_second: NonZeroU32,
-    /// At once.
-    pub burst: NonZeroU32,
-}
-
 /// What the validator needs.
 #[derive(Clone)]
 pub struct ValidatorParts {
@@ -130,7 +122,7 @@ type Limiter = RateLimiter<i64, HashMapStateStore<i64>, DefaultClock>;
 
 /// Validates messages of devices.
 ///
-/// * Full: a message beyond [`UNDER_WAY`] is refused at once (`Overloaded`): MQTT holds it and
+/// * Full: a message beyond those that may be under way is refused at once (`Overloaded`): MQTT holds it and
 ///   tries again, REST answers 503.
 /// * Panic: ends the process. Restart: holds nothing but rate limits and counts; the registry and
 ///   the windows are the writer's.
@@ -181,7 +173,7 @@ impl AlertValidator {
     fn admit(&self, submission: &SubmitAlert) -> Result<Admitted, Refusal> {
         let registry = self.desk.parts.view.registry();
         let message = jws::parse(&submission.message).map_err(|malformed| Refusal {
-            rejected: rejected_form(malformed),
+            rejected: malformed.rejected(),
             seq: None,
             claimed: submission.topic.clone(),
             silently: false,
@@ -238,18 +230,6 @@ struct Refusal {
     claimed: Option<DeviceAddress>,
     /// Whether even the answer is spared.
     silently: bool,
-}
-
-const fn rejected_form(malformed: Malformed) -> Rejected {
-    let (reason, detail) = match malformed {
-        Malformed::TooLarge => (Reason::Size, "supera 64 KiB"),
-        Malformed::NotCompact => (Reason::Form, "no es un JWS compacto"),
-        Malformed::NotBase64 => (Reason::Form, "no es base64url estricto"),
-        Malformed::Header => (Reason::Form, "la cabecera no es typ, alg y kid"),
-        Malformed::Algorithm => (Reason::Identity, "el algoritmo no se admite"),
-        Malformed::Claims => (Reason::Form, "lo firmado no tiene la forma esperada"),
-    };
-    Rejected::new(reason, detail)
 }
 
 impl Checkpoint {

@@ -2,9 +2,11 @@
 
 use super::session_hub::{CountSessions, SessionHub};
 use crate::clock::Clock;
-use crate::storage::{Feed, Writer};
+use crate::domain::AlertState;
+use crate::mqtt::status::StatusBoard;
+use crate::storage::{Feed, HubView, Writer};
 use actix::prelude::*;
-use prometheus::{Encoder, Gauge, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -27,6 +29,10 @@ pub struct MetricsParts {
     pub writer: Writer,
     /// How many sessions there are.
     pub hub: Addr<SessionHub>,
+    /// How many alerts are open.
+    pub view: Arc<HubView>,
+    /// How many devices say that they are there.
+    pub statuses: Arc<StatusBoard>,
     /// How far the outbox has come; `None` without MQTT.
     pub outbox: Option<Arc<AtomicI64>>,
     /// The time.
@@ -50,6 +56,8 @@ struct Gauges {
     session_addresses: IntGauge,
     outbox_backlog: IntGauge,
     outbox_lag: Gauge,
+    alerts_open: IntGaugeVec,
+    devices_online: IntGauge,
 }
 
 impl Gauges {
@@ -64,6 +72,11 @@ impl Gauges {
             "Age of the oldest entry that the broker has not acknowledged.",
         )?;
         registry.register(Box::new(outbox_lag.clone()))?;
+        let alerts_open = IntGaugeVec::new(
+            prometheus::Opts::new("atalaya_alerts_open", "Alerts that are not over, by state."),
+            &["state"],
+        )?;
+        registry.register(Box::new(alerts_open.clone()))?;
         Ok(Self {
             journal_head: whole("atalaya_journal_head", "Last sequence of the journal.")?,
             postings: whole(
@@ -84,7 +97,29 @@ impl Gauges {
                 "Entries of the journal that the broker has not acknowledged.",
             )?,
             outbox_lag,
+            alerts_open,
+            devices_online: whole(
+                "atalaya_devices_online",
+                "Devices that say that they are there, as their brokers tell it.",
+            )?,
         })
+    }
+}
+
+impl Gauges {
+    fn hub(&self, parts: &MetricsParts) {
+        let (new, acknowledged) = parts.view.open_alerts();
+        for (state, count) in [
+            (AlertState::New, new),
+            (AlertState::Acknowledged, acknowledged),
+        ] {
+            self.alerts_open
+                .with_label_values(&[state.name()])
+                .set(count);
+        }
+        let online = parts.statuses.online();
+        self.devices_online
+            .set(i64::try_from(online).unwrap_or(i64::MAX));
     }
 }
 
@@ -153,6 +188,7 @@ impl Handler<Scrape> for MetricsActor {
                     gauges
                         .writer_queue
                         .set(i64::try_from(actor.parts.writer.depth()).unwrap_or(i64::MAX));
+                    gauges.hub(&actor.parts);
                     if let Some(count) = sessions {
                         gauges
                             .sessions

@@ -129,7 +129,7 @@ impl Desk {
         let checked = tokio::task::spawn_blocking(move || {
             let parsed = match jws::parse(&message) {
                 Ok(parsed) => parsed,
-                Err(malformed) => return (None, Err(Rejected::new(Why::Form, form(malformed)))),
+                Err(malformed) => return (None, Err(malformed.rejected())),
             };
             let checked = validation::identify(&registry, &parsed, None).and_then(|located| {
                 let key = validation::key_of(&registry, &parsed, &located.device)?;
@@ -166,8 +166,7 @@ impl Desk {
                     .await?;
                 judge(&mut body, novelty, &intent);
                 body.alerta_id = made;
-                let device = parsed.claims.subject.device.as_str();
-                body.prueba = trial_of(&intent, device, now);
+                body.prueba = trial_of(&intent, now);
             }
             (Err(rejected), _) => reject(&mut body, rejected),
             (Ok(_), None) => return Err(ProblemKind::Internal.into()),
@@ -207,7 +206,7 @@ impl Desk {
                 });
                 let intent = intent.await.map_err(|_| ProblemKind::ShuttingDown)?;
                 resource.valida = true;
-                resource.prueba = trial_of(&intent, manual.device.as_str(), now);
+                resource.prueba = trial_of(&intent, now);
             }
             Err(rejected) => reject(&mut resource, rejected),
         }
@@ -412,7 +411,8 @@ fn answer_submitted(submitted: Submitted) -> Result<(Reply, bool), Failure> {
         reply: body,
         rejected,
     } = submitted;
-    let Some(Rejected { reason, detail }) = rejected else {
+    // The detail is for operators; a stranger is told no more than a device on MQTT.
+    let Some(Rejected { reason, .. }) = rejected else {
         let is_new = body.estado == Outcome::Accepted.name();
         return Ok((reply(&body)?, is_new));
     };
@@ -421,8 +421,6 @@ fn answer_submitted(submitted: Submitted) -> Result<(Reply, bool), Failure> {
     } else {
         ProblemKind::AlertRejected
     };
-    // The detail is for operators; a stranger is told no more than a device on MQTT.
-    let _ = detail;
     let problem = Problem::of(kind)
         .because(Reason::technical(reason.name()))
         .about_message(Rejection {
@@ -497,17 +495,6 @@ fn manual(body: &AlertBody) -> Result<Manual, Failure> {
     })
 }
 
-fn form(malformed: jws::Malformed) -> &'static str {
-    match malformed {
-        jws::Malformed::TooLarge => "supera 64 KiB",
-        jws::Malformed::NotCompact => "no es un JWS compacto",
-        jws::Malformed::NotBase64 => "no es base64url estricto",
-        jws::Malformed::Header => "la cabecera no es typ, alg y kid",
-        jws::Malformed::Algorithm => "el algoritmo no se admite",
-        jws::Malformed::Claims => "lo firmado no tiene la forma esperada",
-    }
-}
-
 fn judge(body: &mut ValidationResource, novelty: Novelty, intent: &Intent) {
     body.tardia = intent.is_late();
     let outcome = match novelty {
@@ -528,11 +515,7 @@ fn reject(body: &mut ValidationResource, rejected: Rejected) {
     body.detalle = Some(rejected.detail.to_owned());
 }
 
-fn trial_of(
-    intent: &Intent,
-    _device: &str,
-    now: i64,
-) -> Option<crate::wire::alerts::TrialResource> {
+fn trial_of(intent: &Intent, now: i64) -> Option<crate::wire::alerts::TrialResource> {
     match intent {
         Intent::Alert { kind, plan, .. } => Some(trial_resource(None, &kind.code, plan, now)),
         Intent::Heartbeat { .. } => None,

@@ -292,6 +292,7 @@ fn keys_of(
 fn heard(connection: &mut Connection, devices: &[i64]) -> Result<HashMap<i64, i64>, StorageError> {
     let found: Vec<(i64, i64)> = device_windows::table
         .filter(device_windows::device_id.eq_any(devices))
+        .filter(device_windows::heard_at.gt(0))
         .select((device_windows::device_id, device_windows::heard_at))
         .load(connection)?;
     let mut heard: HashMap<i64, i64> = HashMap::new();

@@ -5,7 +5,7 @@
 //! bits, a header of exactly `typ`, `alg` and `kid`, and claims in which no known name stands twice.
 
 use crate::domain::device::SEQUENCE_LIMIT;
-use crate::domain::validation::{Claims, SignedMessage};
+use crate::domain::validation::{Claims, Reason, Rejected, SignedMessage};
 use crate::domain::{AlertContent, Algorithm, DeviceAddress, Prose, Slug};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -19,27 +19,37 @@ pub const MESSAGE_LIMIT: usize = 64 * 1024;
 /// `typ` of an alert.
 pub const TYPE: &str = "alerta+jws";
 
-/// Why a message is no signed alert; for whoever debugs a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a message is no signed alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
     /// Larger than [`MESSAGE_LIMIT`].
-    #[error("demasiado grande")]
     TooLarge,
     /// Not three parts between dots.
-    #[error("no es un JWS compacto")]
     NotCompact,
     /// A part is not base64url without padding.
-    #[error("no es base64url estricto")]
     NotBase64,
     /// The header is not exactly `typ`, `alg` and `kid`.
-    #[error("la cabecera no es la esperada")]
     Header,
     /// The algorithm is none that we know.
-    #[error("el algoritmo no se admite")]
     Algorithm,
     /// The claims are not what they should be.
-    #[error("los datos firmados no son los esperados")]
     Claims,
+}
+
+impl Malformed {
+    /// What the device and the operator are told.
+    #[must_use]
+    pub const fn rejected(self) -> Rejected {
+        let (reason, detail) = match self {
+            Self::TooLarge => (Reason::Size, "supera 64 KiB"),
+            Self::NotCompact => (Reason::Form, "no es un JWS compacto"),
+            Self::NotBase64 => (Reason::Form, "no es base64url estricto"),
+            Self::Header => (Reason::Form, "la cabecera no es typ, alg y kid"),
+            Self::Algorithm => (Reason::Identity, "el algoritmo no se admite"),
+            Self::Claims => (Reason::Form, "lo firmado no tiene la forma esperada"),
+        };
+        Rejected::new(reason, detail)
+    }
 }
 
 /// SHA-256 of a message as it arrived (`huella`).

@@ -44,7 +44,8 @@ CREATE TABLE device_keys (
 ) STRICT;
 CREATE INDEX device_keys_of ON device_keys (device_id);
 
--- What each key has been used for. Apart from the keys, since every message writes here.
+-- What each key has been used for, and when its device was heard last (0: never in time). Apart
+-- from the keys, since every message writes here.
 CREATE TABLE device_windows (
     key_id    INTEGER PRIMARY KEY REFERENCES device_keys (id),
     device_id INTEGER NOT NULL,

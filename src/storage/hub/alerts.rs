@@ -240,12 +240,12 @@ impl Hub {
         });
         let digest = rows::short_digest(&verified.message.digest);
         used.window.accept(verified.message.claims.seq, digest);
-        used.heard_at = group.now;
         self.used.insert(key);
         // What was made long ago and only now arrives is no sign of life today.
         if verified.intent.is_late() {
             return;
         }
+        used.heard_at = group.now;
         self.heard.insert(device.row, group.now);
         self.watch(device.row, group.now);
         let silent = (device.row, rows::silent_kind(), false);

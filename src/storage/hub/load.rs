@@ -311,8 +311,11 @@ fn load_uses(connection: &mut Connection) -> Result<Uses, StorageError> {
     for (key, device, sequence, heard_at) in found {
         let window = SequenceWindow::from_bytes(&sequence)
             .ok_or_else(|| unreadable(format_args!("the window of key {key}")))?;
-        let last = heard.entry(device).or_default();
-        *last = heard_at.max(*last);
+        // 0: its messages so far were all late, so it was never heard.
+        if heard_at > 0 {
+            let last = heard.entry(device).or_default();
+            *last = heard_at.max(*last);
+        }
         uses.insert(
             key,
             KeyUse {

@@ -2,7 +2,7 @@
 //! that are open.
 //!
 //! Like the ledger's lane it decides in memory first: an order that is refused writes nothing, and
-//! the rows of all others go out together in [`Hub::write`]. Its memory runs ahead of the database
+//! the rows of all others go out together (`Hub::write`). Its memory runs ahead of the database
 //! only while a group is open; when a group fails the hub is dropped with it and loaded anew.
 
 mod alerts;
@@ -589,7 +589,11 @@ impl Hub {
             view.registry.send_replace(Arc::clone(&self.registry));
         }
         let first = |set: &BTreeSet<(i64, i64)>| set.first().map_or(i64::MAX, |(due, _)| *due);
-        let due = first(&self.escalations).min(first(&self.silences));
+        let mut due = first(&self.escalations).min(first(&self.silences));
+        if !self.closed.is_empty() {
+            // What was closed a moment ago is forgotten by the next sweep, or the one after.
+            due = 0;
+        }
         view.next_due.store(due, Ordering::Relaxed);
         let new = self.new_alerts;
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
