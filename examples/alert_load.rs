@@ -5,7 +5,9 @@
 //!
 //! A rate counts what comes back within its window: messages at the plain subscriber, and replies
 //! that say `ACEPTADA` at the devices' own connections. What is published is limited by what is
-//! unanswered, so nothing piles up. Messages are signed before the window that sends them.
+//! unanswered, so nothing piles up. Messages are signed before the window that sends them. `others`
+//! is the largest share of the processors that processes besides broker, Atalaya and load had in one
+//! of a row's windows: where it is not small, the row compares moments and not programs.
 
 #![allow(clippy::print_stdout, reason = "the table is what it is for")]
 #![allow(clippy::cast_precision_loss, reason = "counts become rates")]
@@ -523,6 +525,8 @@ struct Shown {
     rate: f64,
     /// Seconds of processors for each message: of each process that was asked for, and our own.
     busy: Vec<f64>,
+    /// The share of all processors that other processes had.
+    others: f64,
 }
 
 /// Measures one window that the threads of `start` fill.
@@ -533,9 +537,9 @@ fn measure(
     depth: u64,
 ) -> Outcome<Shown> {
     let window = Window::new(args.seconds, depth);
-    let before = busy(&args.pids)?;
+    let (began, all_before, before) = (Instant::now(), all_busy()?, busy(&args.pids)?);
     start(window).into_iter().try_for_each(join)?;
-    let after = busy(&args.pids)?;
+    let (took, all_after, after) = (began.elapsed(), all_busy()?, busy(&args.pids)?);
     let sum = |of: fn(&Tally) -> &AtomicU64| -> u64 {
         let values = tallies
             .iter()
@@ -546,14 +550,23 @@ fn measure(
     let answered = sum(|tally| &tally.answered) as f64;
     // Where the messages ran out before the time, the rest of the window does not count.
     let length = Duration::from_micros(last.unwrap_or_default()).as_secs_f64();
+    let ours: Vec<f64> = before.iter().zip(after).map(|(b, a)| a - b).collect();
+    let others = all_after - all_before - ours.iter().sum::<f64>();
+    let processors = thread::available_parallelism()?.get() as f64;
     Ok(Shown {
         rate: sum(|tally| &tally.answered_in_time) as f64 / length,
-        busy: before
-            .iter()
-            .zip(after)
-            .map(|(before, after)| (after - before) / answered)
-            .collect(),
+        busy: ours.iter().map(|seconds| seconds / answered).collect(),
+        others: others.max(0.0) / (took.as_secs_f64() * processors),
     })
+}
+
+/// Seconds of processor time that all processes together have had.
+fn all_busy() -> Outcome<f64> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    // user, nice, system; what interrupts take belongs to no process.
+    let ticks = stat.split_ascii_whitespace().skip(1).take(3);
+    let ticks = ticks.map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()? / TICKS)
 }
 
 /// Seconds of processor time that each process has had, ours last.
@@ -692,6 +705,7 @@ struct Row {
     plain: f64,
     repeats: f64,
     fresh: f64,
+    others: f64,
 }
 
 impl Row {
@@ -700,11 +714,13 @@ impl Row {
             plain,
             repeats,
             fresh,
+            others,
         } = self;
         println!(
-            "| {site} | {round} | {plain:.0} | {repeats:.0} | {:.2} | {fresh:.0} | {:.2} |",
+            "| {site} | {round} | {plain:.0} | {repeats:.0} | {:.2} | {fresh:.0} | {:.2} | {:.0} % |",
             repeats / plain,
-            fresh / plain
+            fresh / plain,
+            others * 100.0
         );
     }
 }
@@ -757,8 +773,8 @@ fn main() -> Outcome<()> {
     let sample = sites[0][0].sign(Load::Repeats, 1, &kinds).pop_front();
     let payload = sample.ok_or("no device")?.payload;
     println!("{} bytes a message", payload.len());
-    println!("| site | round | plain /s | repeats /s | ratio | new /s | ratio |");
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    println!("| site | round | plain /s | repeats /s | ratio | new /s | ratio | others |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     let mut costs = Costs::default();
     for round in 1..=args.rounds {
         for (site, fleets) in SITES.iter().zip(&mut sites) {
@@ -768,11 +784,11 @@ fn main() -> Outcome<()> {
             costs.add("plain".to_owned(), &plain.busy);
             costs.add(format!("repeats, {site}"), &repeats.busy);
             costs.add(format!("new, {site}"), &fresh.busy);
-            let [plain, repeats, fresh] = [plain, repeats, fresh].map(|shown| shown.rate);
             let row = Row {
-                plain,
-                repeats,
-                fresh,
+                plain: plain.rate,
+                repeats: repeats.rate,
+                fresh: fresh.rate,
+                others: plain.others.max(repeats.others).max(fresh.others),
             };
             row.print(site, round);
         }
