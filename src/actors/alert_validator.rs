@@ -37,6 +37,10 @@ const UNDER_WAY: usize = 512;
 /// How long a message may be under way before whoever handed it in is told to try again.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Signatures that one visit to a busy thread checks at most: some one and a half milliseconds. Each
+/// visit costs changes of thread, and what one lets through at once shares a commit.
+const VISIT: usize = 32;
+
 /// Messages that wait for quarantine; more are counted and not kept.
 const SUSPECTS: usize = 256;
 
@@ -130,13 +134,13 @@ pub struct AlertValidator {
     /// How often a device is told that it sends too much.
     complaints: Limiter,
     suspects: Option<mpsc::Receiver<Suspect>>,
+    unverified: Option<mpsc::Receiver<Unverified>>,
 }
 
 /// What messages under way share.
 struct Checkpoint {
     parts: ValidatorParts,
-    /// One permit a processor: verification fills them all and no more.
-    processors: Arc<Semaphore>,
+    unverified: mpsc::Sender<Unverified>,
     suspects: mpsc::Sender<Suspect>,
     refused: [AtomicU64; Reason::ALL.len()],
 }
@@ -145,12 +149,13 @@ impl AlertValidator {
     /// A validator over `parts`.
     #[must_use]
     pub fn new(parts: ValidatorParts) -> Self {
-        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let quota = Quota::per_second(parts.rate.per_second).allow_burst(parts.rate.burst);
         let (sender, suspects) = mpsc::channel(SUSPECTS);
+        // Whatever is under way finds room.
+        let (queue, unverified) = mpsc::channel(UNDER_WAY);
         let desk = Checkpoint {
             parts,
-            processors: Arc::new(Semaphore::new(processors)),
+            unverified: queue,
             suspects: sender,
             refused: Default::default(),
         };
@@ -160,6 +165,7 @@ impl AlertValidator {
             limiter: RateLimiter::hashmap(quota),
             complaints: RateLimiter::hashmap(Quota::per_second(NonZeroU32::MIN)),
             suspects: Some(suspects),
+            unverified: Some(unverified),
         }
     }
 
@@ -207,6 +213,13 @@ struct Admitted {
     message: SignedMessage,
     located: Located,
     key: Arc<DeviceKey>,
+}
+
+/// A message that waits for its signature to be checked.
+struct Unverified {
+    admitted: Admitted,
+    received_at: i64,
+    verdict: oneshot::Sender<Result<Verified, Rejected>>,
 }
 
 /// A message that has not.
@@ -285,12 +298,16 @@ impl Checkpoint {
         admitted: Admitted,
         received_at: i64,
     ) -> Result<Result<Verified, Rejected>, SubmitError> {
-        let processor = Arc::clone(&self.processors).acquire_owned().await;
-        let _processor = processor.map_err(|_| SubmitError::ShuttingDown)?;
-        let installation = self.parts.installation.clone();
-        tokio::task::spawn_blocking(move || verified(admitted, &installation, received_at))
-            .await
-            .map_err(|_| SubmitError::ShuttingDown)
+        let (verdict, decided) = oneshot::channel();
+        let unverified = Unverified {
+            admitted,
+            received_at,
+            verdict,
+        };
+        self.unverified
+            .try_send(unverified)
+            .map_err(|_| SubmitError::Overloaded)?;
+        decided.await.map_err(|_| SubmitError::ShuttingDown)
     }
 
     fn note_failed_rules(&self, intent: &Intent) {
@@ -464,6 +481,40 @@ fn verified(
     })
 }
 
+/// Verifies messages on as many threads as there are processors. While all are busy messages gather,
+/// and each thread takes its share of them; while one is idle none waits.
+async fn verify_all(installation: Slug, mut unverified: mpsc::Receiver<Unverified>) {
+    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let permits = Arc::new(Semaphore::new(processors));
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+        let share = unverified.len().div_ceil(processors).clamp(1, VISIT);
+        let mut visit = Vec::with_capacity(share);
+        if unverified.recv_many(&mut visit, share).await == 0 {
+            return;
+        }
+        let installation = installation.clone();
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            verify_some(visit, &installation);
+        });
+    }
+}
+
+/// Verifies messages and then tells of all of them, so that who waits is woken once.
+fn verify_some(visit: Vec<Unverified>, installation: &Slug) {
+    let decided: Vec<_> = visit
+        .into_iter()
+        .map(|message| {
+            let verdict = verified(message.admitted, installation, message.received_at);
+            (message.verdict, verdict)
+        })
+        .collect();
+    for (waiting, verdict) in decided {
+        // Nobody waits where the house is closing.
+        let _ = waiting.send(verdict);
+    }
+}
+
 /// Takes suspects to quarantine, several in one commit, at the pace of the writer.
 async fn keep_suspects(
     writer: Writer,
@@ -496,6 +547,10 @@ impl Actor for AlertValidator {
             let parts = &self.desk.parts;
             let kept = keep_suspects(parts.writer.clone(), parts.instruments.clone(), suspects);
             ctx.spawn(kept.into_actor(self));
+        }
+        if let Some(unverified) = self.unverified.take() {
+            let installation = self.desk.parts.installation.clone();
+            ctx.spawn(verify_all(installation, unverified).into_actor(self));
         }
         ctx.run_interval(COUNTING, |validator, _| {
             validator.desk.count_refusals();

@@ -8,7 +8,6 @@
 use crate::config::Login;
 use crate::wire::events::{Event, Presence, Qos, RetainedMarker};
 use crate::wire::topics;
-use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, Filter, LastWill, Packet, PubAckReason, PubCompReason, PubRecReason,
@@ -17,6 +16,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{
     AsyncClient, ConnectionError, Event as Packets, EventLoop, MqttOptions, StateError,
 };
+use rumqttc::{NetworkOptions, Outgoing};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +126,14 @@ pub fn open(
     (outbound, events)
 }
 
+/// Sends each packet at once: Nagle's algorithm would keep it back until what went before it is
+/// acknowledged, which the other side's kernel may put off for 40 ms.
+pub(super) fn at_once() -> NetworkOptions {
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network
+}
+
 fn options(broker: &BrokerAddress, will: &Presence<'_>) -> MqttOptions {
     let mut options = MqttOptions::new(broker.client_id.clone(), broker.host.clone(), broker.port);
     let will = will.event();
@@ -133,6 +141,7 @@ fn options(broker: &BrokerAddress, will: &Presence<'_>) -> MqttOptions {
         .set_keep_alive(KEEP_ALIVE)
         .set_connection_timeout(CONNECT_TIMEOUT)
         .set_clean_start(true)
+        .set_network_options(at_once())
         .set_outgoing_inflight_upper_limit(IN_FLIGHT)
         .set_last_will(LastWill::new(
             will.topic,

@@ -4,7 +4,7 @@
 //! Messages are answered in the order in which they came (MQTT 5 §4.6), whatever the order in which
 //! they are done. What is unacknowledged when a connection ends comes again on the next.
 
-use super::connection::{BrokerAddress, DownCause, cause_of};
+use super::connection::{BrokerAddress, DownCause, at_once, cause_of};
 use crate::wire::topics;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -90,6 +90,7 @@ fn options(broker: &BrokerAddress) -> MqttOptions {
         .set_keep_alive(KEEP_ALIVE)
         .set_connection_timeout(CONNECT_TIMEOUT)
         .set_clean_start(false)
+        .set_network_options(at_once())
         .set_manual_acks(true)
         .set_connect_properties(ConnectProperties {
             session_expiry_interval: Some(SESSION_EXPIRY),

@@ -264,6 +264,7 @@ impl Hub {
             escalations: BTreeSet::new(),
             silences: BTreeSet::new(),
             watched: HashSet::new(),
+            first_new: next.alert,
             next,
             used: BTreeSet::new(),
             changed: BTreeMap::new(),

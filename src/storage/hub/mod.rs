@@ -496,6 +496,8 @@ pub(super) struct Hub {
     silences: BTreeSet<(i64, i64)>,
     watched: HashSet<i64>,
     next: NextRows,
+    /// Alerts from this row on are of the open group; those before it are in the database.
+    first_new: i64,
     /// Keys used in the open group.
     used: BTreeSet<i64>,
     /// Alerts changed in the open group, as they are to be written.
@@ -562,8 +564,12 @@ impl Hub {
         {
             rows::write_window(connection, *key, used.device, &used.window, used.heard_at)?;
         }
-        for row in self.changed.values() {
-            row.put(connection)?;
+        for (alert, row) in &self.changed {
+            if *alert < self.first_new {
+                row.update(connection)?;
+            } else {
+                row.insert(connection)?;
+            }
         }
         for ((key, seq), (alert, _, digest)) in &self.accepted {
             rows::write_message(connection, *key, *seq, *alert, digest)?;
@@ -576,6 +582,7 @@ impl Hub {
         self.used.clear();
         self.changed.clear();
         self.accepted.clear();
+        self.first_new = self.next.alert;
         let view = &self.settings.view;
         if self.registry_changed {
             self.registry_changed = false;

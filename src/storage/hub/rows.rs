@@ -10,7 +10,11 @@ use crate::storage::schema::{
     devices, rules, sites,
 };
 use crate::storage::steps::{priority_code, state_code, state_of};
+use diesel::backend::Backend;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::serialize::ToSql;
+use diesel::sql_types::{BigInt, Bool, HasSqlType, Integer, Nullable};
 use uuid::Uuid;
 
 /// A row of `alerts`, column by column.
@@ -65,14 +69,72 @@ impl AlertRow {
         }
     }
 
-    /// Writes the row, new or in the place of its older state.
-    pub(super) fn put(&self, connection: &mut Connection) -> Result<(), StorageError> {
-        diesel::replace_into(alerts::table)
+    /// Writes the row of an alert that is new.
+    pub(super) fn insert(&self, connection: &mut Connection) -> Result<(), StorageError> {
+        diesel::insert_into(alerts::table)
             .values(self)
             .execute(connection)?;
         Ok(())
     }
+
+    /// Writes the row in the place of its older state.
+    pub(super) fn update(&self, connection: &mut Connection) -> Result<(), StorageError> {
+        if UpdateAlert(self).execute(connection)? == 1 {
+            return Ok(());
+        }
+        Err(StorageError::Inconsistent {
+            what: format!("alert {} is not there any more", self.id),
+        })
+    }
 }
+
+/// The update of an alert: what can change, which is in no index but that of open ones, so that a
+/// repeat touches the table alone. A statement of our own, since diesel prepares its `UPDATE`s anew
+/// each time.
+struct UpdateAlert<'a>(&'a AlertRow);
+
+impl QueryId for UpdateAlert<'_> {
+    type QueryId = UpdateAlert<'static>;
+
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<DB> QueryFragment<DB> for UpdateAlert<'_>
+where
+    DB: Backend + HasSqlType<Bool>,
+    bool: ToSql<Bool, DB>,
+    i32: ToSql<Integer, DB>,
+    i64: ToSql<BigInt, DB>,
+    Option<i64>: ToSql<Nullable<BigInt>, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        let Self(row) = self;
+        out.push_sql("UPDATE alerts SET priority = ");
+        out.push_bind_param::<Integer, _>(&row.priority)?;
+        out.push_sql(", state = ");
+        out.push_bind_param::<Integer, _>(&row.state)?;
+        out.push_sql(", count = ");
+        out.push_bind_param::<BigInt, _>(&row.count)?;
+        out.push_sql(", escalations = ");
+        out.push_bind_param::<BigInt, _>(&row.escalations)?;
+        out.push_sql(", freezes = ");
+        out.push_bind_param::<Bool, _>(&row.freezes)?;
+        out.push_sql(", updated_at = ");
+        out.push_bind_param::<BigInt, _>(&row.updated_at)?;
+        out.push_sql(", acknowledged_at = ");
+        out.push_bind_param::<Nullable<BigInt>, _>(&row.acknowledged_at)?;
+        out.push_sql(", closed_at = ");
+        out.push_bind_param::<Nullable<BigInt>, _>(&row.closed_at)?;
+        out.push_sql(", escalate_at = ");
+        out.push_bind_param::<Nullable<BigInt>, _>(&row.escalate_at)?;
+        out.push_sql(", last_seq = ");
+        out.push_bind_param::<BigInt, _>(&row.last_seq)?;
+        out.push_sql(" WHERE id = ");
+        out.push_bind_param::<BigInt, _>(&row.id)
+    }
+}
+
+impl RunQueryDsl<Connection> for UpdateAlert<'_> {}
 
 /// A row of `alert_kinds`.
 #[derive(Debug, Clone, PartialEq, Eq, Insertable, Queryable, Selectable)]
