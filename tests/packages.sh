@@ -92,3 +92,13 @@ apt_install() {
         as_root "${install[@]}" >/dev/null
     fi
 }
+
+# need_for_environments why
+#
+# Debian's python3 comes without what makes an environment. No command tells, so what is printed
+# here, a line for require_packages, names one that is missing whenever it is asked for.
+need_for_environments() {
+    if ! python3 -c 'import ensurepip' 2>/dev/null; then
+        echo "python3-venv python3-venv $1"
+    fi
+}
