@@ -702,7 +702,9 @@ impl Handler<Announce> for SessionHub {
 impl Handler<CloseAll> for SessionHub {
     type Result = ();
 
-    fn handle(&mut self, _: CloseAll, _: &mut Self::Context) {
+    fn handle(&mut self, _: CloseAll, ctx: &mut Self::Context) {
+        // What was committed before is told before the goodbye.
+        self.follow(ctx);
         let all: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in all {
             self.evict(id, "closing");
