@@ -131,6 +131,10 @@ fn print_banner(application: &Application, logs: &str) {
             .next()
             .unwrap_or_else(|| "atalaya".to_owned());
         println!("  {this} monitor{options}   shows the events live");
+        println!(
+            "  {this} device enrol boton-1 --url http://{http} && \\\n  \
+             {this} device send boton-1.json ROJO{options}   raises an alarm"
+        );
     }
     println!("Ctrl-C here stops the service.\n");
 }
