@@ -52,7 +52,8 @@ pub struct ServeArgs {
     )]
     pub database_url: String,
 
-    /// Folder for what is not in the database: the embedded broker's store and the lock
+    /// Folder for what is not in the database: the embedded broker's store, the lock and the key of
+    /// devices' secrets
     #[arg(
         long,
         env = "DATA_DIR",

@@ -8,6 +8,7 @@
 use super::mqtt_publisher::{Answer, MqttPublisher};
 use crate::clock::Clock;
 use crate::config::DeviceRate;
+use crate::contained::contain;
 use crate::domain::registry::DeviceKey;
 use crate::domain::validation::{self, Located, Purpose, Reason, Rejected, SignedMessage};
 use crate::domain::{Channel, DeviceAddress, Principal, Registry, RuleRef, Slug};
@@ -20,7 +21,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use governor::clock::DefaultClock;
 use governor::state::keyed::HashMapStateStore;
-use governor::{Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +37,10 @@ const UNDER_WAY: usize = 512;
 
 /// How long a message may be under way before whoever handed it in is told to try again.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Messages a second that fail before they name a device of ours and are yet answered, logged and
+/// kept: enough to find out what is wrong, too few to be a burden. More are counted alone.
+const STRANGERS: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 
 /// Signatures that one visit to a busy thread checks at most: some one and a half milliseconds. Each
 /// visit costs changes of thread, and what one lets through at once shares a commit.
@@ -133,6 +138,8 @@ pub struct AlertValidator {
     limiter: Limiter,
     /// How often a device is told that it sends too much.
     complaints: Limiter,
+    /// How many messages that name no device of ours are answered, logged and kept.
+    strangers: DefaultDirectRateLimiter,
     suspects: Option<mpsc::Receiver<Suspect>>,
     unverified: Option<mpsc::Receiver<Unverified>>,
 }
@@ -164,6 +171,7 @@ impl AlertValidator {
             under_way: Arc::new(Semaphore::new(UNDER_WAY)),
             limiter: RateLimiter::hashmap(quota),
             complaints: RateLimiter::hashmap(Quota::per_second(NonZeroU32::MIN)),
+            strangers: RateLimiter::direct(Quota::per_second(STRANGERS)),
             suspects: Some(suspects),
             unverified: Some(unverified),
         }
@@ -228,7 +236,7 @@ struct Refusal {
     seq: Option<u64>,
     /// The device that it claims to be from.
     claimed: Option<DeviceAddress>,
-    /// Whether even the answer is spared.
+    /// Whether even the answer is spared, and with it the log and quarantine.
     silently: bool,
 }
 
@@ -353,7 +361,7 @@ impl Checkpoint {
             count.fetch_add(1, Ordering::Relaxed);
         }
         let digest = jws::digest(&submission.message);
-        if reason != Reason::Limit {
+        if reason != Reason::Limit && !silently {
             let claimed = claimed
                 .as_ref()
                 .map_or_else(String::new, ToString::to_string);
@@ -505,8 +513,19 @@ fn verify_some(visit: Vec<Unverified>, installation: &Slug) {
     let decided: Vec<_> = visit
         .into_iter()
         .map(|message| {
-            let verdict = verified(message.admitted, installation, message.received_at);
-            (message.verdict, verdict)
+            let Unverified {
+                admitted,
+                received_at,
+                verdict: waiting,
+            } = message;
+            // A library that panicked on one message would do so again whenever it comes again.
+            let verdict = contain(|| verified(admitted, installation, received_at));
+            let verdict = verdict.unwrap_or_else(|panic| {
+                log::error!("a message made its check panic: {panic}");
+                let detail = "no se pudo comprobar";
+                Err(Rejected::new(Reason::Form, detail))
+            });
+            (waiting, verdict)
         })
         .collect();
     for (waiting, verdict) in decided {
@@ -522,7 +541,7 @@ async fn keep_suspects(
     mut suspects: mpsc::Receiver<Suspect>,
 ) {
     let mut batch = Vec::new();
-    while suspects.recv_many(&mut batch, SUSPECTS / 4).await > 0 {
+    while suspects.recv_many(&mut batch, SUSPECTS / 16).await > 0 {
         let count = batch.len();
         let order = internal(HubCommand::Quarantine(std::mem::take(&mut batch)));
         let kept = match writer.submit_to_hub(order) {
@@ -577,7 +596,13 @@ impl Handler<SubmitAlert> for AlertValidator {
                 let _permit = permit;
                 desk.pass(submission, admitted).await
             }),
-            Err(refusal) => Box::pin(std::future::ready(Ok(desk.refuse(&submission, refusal)))),
+            Err(mut refusal) => {
+                // Those over a device's limit have one of their own.
+                if refusal.rejected.reason != Reason::Limit && self.strangers.check().is_err() {
+                    refusal.silently = true;
+                }
+                Box::pin(std::future::ready(Ok(desk.refuse(&submission, refusal))))
+            }
         }
     }
 }

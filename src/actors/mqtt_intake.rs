@@ -128,8 +128,8 @@ fn wait_after(over: &Over, pause: Duration) -> Duration {
     match over.cause {
         DownCause::Unauthorized => {
             log::error!(
-                "the broker does not let us listen to devices: {reason}; check MQTT_USERNAME and \
-                 MQTT_PASSWORD; next try in {UNAUTHORIZED_PAUSE:?}"
+                "the broker does not let us listen to devices: {reason}; check MQTT_USERNAME, \
+                 MQTT_PASSWORD and the rights to empresas/#; next try in {UNAUTHORIZED_PAUSE:?}"
             );
             UNAUTHORIZED_PAUSE
         }

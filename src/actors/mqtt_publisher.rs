@@ -432,10 +432,14 @@ impl MqttPublisher {
             .connected
             .as_mut()
             .and_then(|c| c.errands.remove(&token));
+        if unauthorized && errand == Some(Errand::Answer) {
+            log::warn!("the broker does not let us answer a device ({reason})");
+            return self.pump(ctx);
+        }
         if unauthorized {
             log::error!(
-                "the broker does not let us publish ({reason}): grant the user the topics banco/# \
-                 and atalaya/#; nothing is lost, next try in {UNAUTHORIZED_PAUSE:?}"
+                "the broker does not let us publish ({reason}): grant the user the topics \
+                 banco/#, atalaya/# and empresas/#; nothing is lost, next try in {UNAUTHORIZED_PAUSE:?}"
             );
             return self.reconnect_after(UNAUTHORIZED_PAUSE, ctx);
         }

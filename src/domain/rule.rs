@@ -20,7 +20,7 @@ use super::alert::{AlertContent, Priority, RuleRef};
 use super::name::{Label, Slug};
 use super::registry::{AlertKind, Company, Device, Registry, Site};
 use expression::{Expression, unplaced};
-use meter::Meter;
+use meter::{BUDGET, Meter, PLAN_BUDGET};
 use payload::Template;
 use std::sync::Arc;
 use variables::Variables;
@@ -71,9 +71,8 @@ impl Condition {
         &self.source
     }
 
-    fn holds(&self, variables: &Variables) -> Result<bool, String> {
-        let meter = Arc::new(Meter::full());
-        match self.expression.evaluate(variables, &meter)? {
+    fn holds(&self, variables: &Variables, meter: &Arc<Meter>) -> Result<bool, String> {
+        match self.expression.evaluate(variables, meter)? {
             cel::Value::Bool(holds) => Ok(holds),
             value => Err(not_bool(&value)),
         }
@@ -217,6 +216,7 @@ pub fn plan(registry: &Registry, rules: &[Arc<Rule>], situation: &Situation<'_>)
             freeze: Vec::new(),
             errors: Vec::new(),
         },
+        budget: PLAN_BUDGET,
     };
     let mut active = rules.iter().filter(|rule| rule.active).peekable();
     if active.peek().is_some() {
@@ -230,6 +230,8 @@ struct Planner<'a> {
     registry: &'a Registry,
     situation: &'a Situation<'a>,
     plan: Plan,
+    /// What the rest of the rules may cost.
+    budget: u64,
 }
 
 impl Planner<'_> {
@@ -238,7 +240,7 @@ impl Planner<'_> {
             id: rule.id,
             version: rule.version,
         };
-        match rule.condition.holds(variables) {
+        match self.metered(|meter| rule.condition.holds(variables, meter)) {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => return self.plan.errors.push((reference, error)),
@@ -248,6 +250,15 @@ impl Planner<'_> {
             self.act(action, reference, variables);
         }
         variables.set_priority(self.plan.priority);
+    }
+
+    /// Does one piece of work, on the account of all.
+    fn metered<T>(&mut self, work: impl FnOnce(&Arc<Meter>) -> T) -> T {
+        let granted = self.budget.min(BUDGET);
+        let meter = Arc::new(Meter::of(granted));
+        let done = work(&meter);
+        self.budget = self.budget.saturating_sub(granted - meter.left());
+        done
     }
 
     fn act(&mut self, action: &Action, rule: RuleRef, variables: &Variables) {
@@ -268,7 +279,7 @@ impl Planner<'_> {
         if self.situation.late {
             return;
         }
-        let payload = match payload.template.evaluate(seen) {
+        let payload = match self.metered(|meter| payload.template.evaluate(seen, meter)) {
             Ok(payload) => payload,
             Err(error) => return self.plan.errors.push((rule, error)),
         };

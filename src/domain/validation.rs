@@ -220,6 +220,12 @@ pub enum Purpose {
     },
 }
 
+/// Whether what was made at `issued_at` comes too late at `now`, both in seconds since 1970 UTC.
+#[must_use]
+pub const fn is_late(issued_at: i64, now: i64) -> bool {
+    issued_at < now.saturating_sub(CLOCK_TOLERANCE)
+}
+
 /// Checks the signature, the dear part, and then what is signed. `now` is in seconds since 1970
 /// UTC.
 ///
@@ -246,7 +252,7 @@ pub fn verify(
         let detail = "iat está en el futuro";
         return Err(Rejected::new(Reason::Date, detail));
     }
-    let late = claims.issued_at < now.saturating_sub(CLOCK_TOLERANCE);
+    let late = is_late(claims.issued_at, now);
     if claims.kind.as_str() == HEARTBEAT {
         return Ok(Purpose::Heartbeat { late });
     }

@@ -12,7 +12,7 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesOrdered;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectProperties, Filter, Packet, Publish, RetainForwardRule, SubscribeReasonCode,
+    ConnectProperties, Filter, Packet, Publish, RetainForwardRule, SubAck, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use std::time::Duration;
@@ -77,11 +77,7 @@ pub async fn listen(broker: &BrokerAddress, listener: &impl Listener) -> Over {
         under_way: FuturesOrdered::new(),
         listener,
     };
-    let error = connection.run(event_loop).await;
-    Over {
-        cause: cause_of(&error),
-        reason: error.to_string(),
-    }
+    connection.run(event_loop).await
 }
 
 fn options(broker: &BrokerAddress) -> MqttOptions {
@@ -112,6 +108,13 @@ fn filters() -> [Filter; 2] {
     [alerts, Filter::new(topics::EVERY_STATUS, QoS::AtLeastOnce)]
 }
 
+fn over(error: &ConnectionError) -> Over {
+    Over {
+        cause: cause_of(error),
+        reason: error.to_string(),
+    }
+}
+
 struct Connection<'a, L> {
     client: AsyncClient,
     under_way: FuturesOrdered<LocalBoxFuture<'static, Publish>>,
@@ -119,7 +122,7 @@ struct Connection<'a, L> {
 }
 
 impl<L: Listener> Connection<'_, L> {
-    async fn run(&mut self, mut event_loop: EventLoop) -> ConnectionError {
+    async fn run(&mut self, mut event_loop: EventLoop) -> Over {
         loop {
             while self.under_way.len() >= UNDER_WAY {
                 if let Some(done) = self.under_way.next().await {
@@ -136,29 +139,22 @@ impl<L: Listener> Connection<'_, L> {
                 }
             };
             match polled {
-                Ok(Event::Incoming(packet)) => self.received(packet),
+                Ok(Event::Incoming(packet)) => {
+                    if let Err(over) = self.received(packet) {
+                        return over;
+                    }
+                }
                 Ok(Event::Outgoing(_)) => {}
-                Err(error) => return error,
+                Err(error) => return over(&error),
             }
         }
     }
 
-    fn received(&mut self, packet: Packet) {
+    fn received(&mut self, packet: Packet) -> Result<(), Over> {
         match packet {
             // On every connection, whether or not the broker remembers: it may have forgotten.
             Packet::ConnAck(_) => self.subscribe(),
-            Packet::SubAck(ack) => {
-                let refused =
-                    |code: &SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
-                if ack.return_codes.iter().any(refused) {
-                    log::error!(
-                        "the broker does not let us hear devices: grant our user the topics \
-                         empresas/#"
-                    );
-                } else {
-                    self.listener.hearing();
-                }
-            }
+            Packet::SubAck(ack) => self.subscribed(&ack)?,
             Packet::Publish(publish) => {
                 let heard = self.listener.heard(Heard {
                     topic: publish.topic.clone(),
@@ -172,6 +168,24 @@ impl<L: Listener> Connection<'_, L> {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Without alerts there is nothing to listen for: somebody has to mend rights, and the next
+    /// connection finds out whether they have. Without statuses less is shown, and that is all.
+    fn subscribed(&self, ack: &SubAck) -> Result<(), Over> {
+        let granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
+        if !ack.return_codes.first().is_some_and(granted) {
+            return Err(Over {
+                cause: DownCause::Unauthorized,
+                reason: "our user may not subscribe to empresas/#".to_owned(),
+            });
+        }
+        if !ack.return_codes.iter().all(granted) {
+            log::warn!("the broker does not let us hear the statuses of devices");
+        }
+        self.listener.hearing();
+        Ok(())
     }
 
     fn subscribe(&self) {

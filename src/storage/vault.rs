@@ -151,18 +151,24 @@ pub fn random<const N: usize>() -> Result<[u8; N], VaultError> {
     Ok(bytes)
 }
 
-/// Writes a new key file that nobody else may read, on disk before it is used.
+/// Writes a new key file that nobody else may read, whole or not at all: it is on disk before it
+/// is used and before it has its name.
 fn write_key(path: &Path, key: &[u8; 32]) -> std::io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let fresh = PathBuf::from(name);
     let mut file = std::fs::OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .mode(0o600)
-        .open(path)?;
+        .open(&fresh)?;
     writeln!(file, "{}", BASE64_STANDARD.encode(key))?;
     file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => std::fs::File::open(folder)?.sync_all(),
-        _ => Ok(()),
+        _ => std::fs::File::open(".")?.sync_all(),
     }
 }
 

@@ -37,7 +37,7 @@ pub struct SiteResource {
 }
 
 /// A key of a device (`clave`).
-#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Serialize, utoipa::ToSchema)]
 #[schema(title = "Clave")]
 pub struct KeyResource {
     /// Its name, which a message's header carries.
@@ -52,6 +52,15 @@ pub struct KeyResource {
     /// The shared secret (base64url), shown this once where Atalaya has made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secreto: Option<String>,
+}
+
+/// A secret may be in it.
+impl std::fmt::Debug for KeyResource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyResource")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A device (`hardware`).

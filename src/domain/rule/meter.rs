@@ -13,6 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// 300,000; the dearest expression that stays within takes tens of milliseconds.
 pub(super) const BUDGET: u64 = 1_000_000;
 
+/// What all rules together may cost on one alert: however many there are, planning ends within a
+/// second.
+pub(super) const PLAN_BUDGET: u64 = 20 * BUDGET;
+
 /// Bytes of text that count as much as one value.
 const TEXT_UNIT: usize = 32;
 
@@ -25,9 +29,19 @@ pub(super) struct Meter {
 impl Meter {
     /// All of [`BUDGET`].
     pub(super) const fn full() -> Self {
+        Self::of(BUDGET)
+    }
+
+    /// So much.
+    pub(super) const fn of(units: u64) -> Self {
         Self {
-            left: AtomicU64::new(BUDGET),
+            left: AtomicU64::new(units),
         }
+    }
+
+    /// What is left.
+    pub(super) fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// Takes `units`, or everything where there are fewer, and says whether there were enough.

@@ -83,11 +83,15 @@ impl Template {
     }
 
     /// The payload as JSON, its keys in the order in which they are written.
-    pub(super) fn evaluate(&self, variables: &Variables) -> Result<Arc<str>, String> {
+    /// One meter for all: a payload is one piece of work, however many expressions it has.
+    pub(super) fn evaluate(
+        &self,
+        variables: &Variables,
+        meter: &Arc<Meter>,
+    ) -> Result<Arc<str>, String> {
         let mut writer = Writer {
             variables,
-            // One for all: a payload is one piece of work, however many expressions it has.
-            meter: Arc::new(Meter::full()),
+            meter: Arc::clone(meter),
             text: String::new(),
         };
         writer.object(&self.members)?;

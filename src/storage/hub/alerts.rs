@@ -6,7 +6,9 @@ use super::{
 };
 use crate::domain::registry::{AlertKind, Device};
 use crate::domain::rule::{Situation, plan};
-use crate::domain::validation::{Located, Rejected, key_of, kind_of, locate, out_of_sequence};
+use crate::domain::validation::{
+    Located, Rejected, is_late, key_of, kind_of, locate, out_of_sequence,
+};
 use crate::domain::{
     AlertChange, AlertContent, AlertState, AlertStep, DeviceAddress, DeviceCommand, Entry, Fact,
     MessageRef, Novelty, Plan, Principal, Priority, Prose, Registry, RuleRef, Slug, StepTexts,
@@ -165,8 +167,10 @@ impl Hub {
     ) -> Result<Verdict, Undecided> {
         let claims = &verified.message.claims;
         let digest = verified.message.digest;
-        self.heard_from(group, verified, &located.device);
-        let Intent::Alert { late, .. } = verified.intent else {
+        // A message may have been held since it was checked, while the database was away.
+        let late = verified.intent.is_late() || is_late(claims.issued_at, group.now / SECOND);
+        self.heard_from(group, verified, &located.device, late);
+        let Intent::Alert { .. } = verified.intent else {
             return Ok(Verdict::Accepted {
                 alert: None,
                 rules: Vec::new(),
@@ -174,7 +178,7 @@ impl Hub {
                 journaled: false,
             });
         };
-        let (kind, plan) = self.plan_again(verified, &located)?;
+        let (kind, plan) = self.plan_again(verified, &located, late)?;
         let cause = Cause {
             located,
             kind,
@@ -205,13 +209,16 @@ impl Hub {
         })
     }
 
-    /// The plan that was made with the message, or a new one where the registry has changed.
+    /// The plan that was made with the message, or a new one where the registry has changed or the
+    /// message has become late.
     fn plan_again(
         &self,
         verified: &Verified,
         located: &Located,
+        late: bool,
     ) -> Result<(Arc<AlertKind>, Plan), Undecided> {
         if Arc::ptr_eq(&self.registry, &verified.registry)
+            && late == verified.intent.is_late()
             && let Intent::Alert { kind, plan, .. } = &verified.intent
         {
             return Ok((Arc::clone(kind), plan.clone()));
@@ -224,14 +231,20 @@ impl Hub {
             located,
             &kind,
             &claims.content,
-            verified.intent.is_late(),
+            late,
             verified.received_at,
         );
         Ok((kind, plan))
     }
 
     /// A new message under a key: its number is used, and its device lives.
-    fn heard_from(&mut self, group: &mut Group<'_>, verified: &Verified, device: &Device) {
+    fn heard_from(
+        &mut self,
+        group: &mut Group<'_>,
+        verified: &Verified,
+        device: &Device,
+        late: bool,
+    ) {
         let key = verified.key.row;
         let used = self.uses.entry(key).or_insert_with(|| super::KeyUse {
             device: device.row,
@@ -242,7 +255,7 @@ impl Hub {
         used.window.accept(verified.message.claims.seq, digest);
         self.used.insert(key);
         // What was made long ago and only now arrives is no sign of life today.
-        if verified.intent.is_late() {
+        if late {
             return;
         }
         used.heard_at = group.now;
@@ -442,7 +455,8 @@ impl Hub {
             // Somebody was faster and wanted the same.
             Ok(None) => answer,
             Ok(Some(_)) => {
-                let row = self.open_ids.get(&id).copied().unwrap_or_default();
+                let row = self.open_ids.get(&id).copied();
+                let row = row.ok_or(HubRefusal::WrongStep(state))?;
                 let addition = Addition {
                     reason: reason
                         .map(|reason| reason.as_str().to_owned())
@@ -458,6 +472,11 @@ impl Hub {
     fn state_of_closed(&self, group: &mut Group<'_>, id: Uuid) -> Result<AlertState, Undecided> {
         if let Some(alert) = self.closed.values().find(|alert| alert.id == id) {
             return Ok(alert.state);
+        }
+        // Closed by this very group, so that the database does not know it yet.
+        let closed_now = self.changed.values().find_map(|row| row.state_of(id));
+        if let Some(state) = closed_now {
+            return Ok(state);
         }
         Ok(rows::find_state(group.connection, id)?.ok_or(HubRefusal::UnknownAlert)?)
     }
@@ -646,6 +665,18 @@ impl Hub {
         }
     }
 
+    /// Devices that were not heard for a while, because they or what is above them were switched off,
+    /// have their full time from `now` on.
+    pub(super) fn hear_again(&mut self, now: i64, of: impl Fn(&Device) -> bool) {
+        let registry = Arc::clone(&self.registry);
+        for (row, heard) in &mut self.heard {
+            if registry.device_at(*row).is_some_and(|device| of(device)) {
+                *heard = now;
+            }
+        }
+        self.watch_all(now);
+    }
+
     /// Watches all devices anew, since what they are or how long they may be silent has changed.
     pub(super) fn watch_all(&mut self, now: i64) {
         self.watched.clear();
@@ -669,7 +700,10 @@ fn repeat(
 ) -> Arc<Entry> {
     alert.count += 1;
     alert.updated_at = group.now;
-    alert.touched_at = group.now;
+    if alert.state.is_open() {
+        // Not of one that is closed: or a button that is pressed on and on would be heard by nobody.
+        alert.touched_at = group.now;
+    }
     let last = alert.last_seq;
     let entry = append(group, alert, AlertChange::Repeated, principal, addition);
     alert.last_seq = last;

@@ -113,6 +113,7 @@ impl Hub {
     fn patch_company(&mut self, group: &mut Group<'_>, slug: &Slug, patch: &Patch) -> Decided {
         let mut company = Company::clone(self.company(slug)?);
         patched(&mut company.name, patch.name.as_ref());
+        let wakes = patch.active == Some(true) && !company.active;
         patched(&mut company.active, patch.active.as_ref());
         let (row, name, active) = (company.row, company.name.to_string(), company.active);
         let change = json!({"empresa": slug.as_str(), "nombre": name, "activa": active});
@@ -122,7 +123,9 @@ impl Hub {
             active,
         });
         self.registry_mut().put_company(company);
-        self.watch_all(group.now);
+        if wakes {
+            self.hear_again(group.now, |device| device.company == row);
+        }
         note(group, (row, None), Subject::Company, change)
     }
 
@@ -170,6 +173,7 @@ impl Hub {
         let company = Arc::clone(self.company(company)?);
         let site = self.registry.site(company.row, slug);
         let mut site = Site::clone(site.ok_or(HubRefusal::UnknownSite)?);
+        let wakes = patch.active == Some(true) && !site.active;
         patched(&mut site.name, patch.name.as_ref());
         patched(&mut site.active, patch.active.as_ref());
         patched(&mut site.time_zone, patch.time_zone.as_ref());
@@ -181,7 +185,9 @@ impl Hub {
             active: site.active,
         });
         self.registry_mut().put_site(site);
-        self.watch_all(group.now);
+        if wakes {
+            self.hear_again(group.now, |device| device.site == row);
+        }
         note(group, (company.row, Some(row)), Subject::Site, change)
     }
 
@@ -233,6 +239,8 @@ impl Hub {
         {
             return Err(HubRefusal::UnknownDeviceType.into());
         }
+        let wakes = patch.active == Some(true) && !device.active;
+        let row = device.row;
         patched(&mut device.kind, patch.kind.as_ref());
         patched(&mut device.name, patch.name.as_ref());
         patched(&mut device.active, patch.active.as_ref());
@@ -245,7 +253,11 @@ impl Hub {
             active: device.active,
         });
         self.registry_mut().put_device(device);
-        self.watch_all(group.now);
+        if wakes {
+            self.hear_again(group.now, |device| device.row == row);
+        } else if patch.kind.is_some() {
+            self.watch_all(group.now);
+        }
         note(group, place, Subject::Device, change)
     }
 

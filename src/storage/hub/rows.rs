@@ -69,6 +69,13 @@ impl AlertRow {
         }
     }
 
+    /// Where the alert stands, if it is the one called `id`.
+    pub(super) fn state_of(&self, id: Uuid) -> Option<AlertState> {
+        (self.alert_id == id.as_bytes())
+            .then(|| state_of(self.state))
+            .flatten()
+    }
+
     /// Writes the row of an alert that is new.
     pub(super) fn insert(&self, connection: &mut Connection) -> Result<(), StorageError> {
         diesel::insert_into(alerts::table)
