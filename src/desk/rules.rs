@@ -292,6 +292,7 @@ pub(super) fn trial_resource(
             kind: kind.clone(),
             priority: plan.priority,
             alert: None,
+            held: false,
         };
         let body = command_body(now, alert.unwrap_or_default(), &given);
         Some(CommandResource {

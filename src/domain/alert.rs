@@ -206,6 +206,8 @@ pub struct DeviceCommand {
     /// The alert that it belongs to, where it is not the one of the step: when one alert ends and
     /// another still wants the device, the device is told of the other.
     pub alert: Option<uuid::Uuid>,
+    /// Whether it is not given for now, since a more urgent alert has the device.
+    pub held: bool,
 }
 
 /// The message of a device that made a step: what is answered to it.

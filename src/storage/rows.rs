@@ -443,6 +443,7 @@ mod tests {
                     kind: slug("ROJO"),
                     priority: Priority::High,
                     alert: None,
+                    held: true,
                 }],
             },
             previous: 2,

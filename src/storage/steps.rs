@@ -209,6 +209,8 @@ struct CommandText {
     p: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     a: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    w: bool,
 }
 
 /// The body of a step's row in `journal_texts`; `None` where there is nothing to hold.
@@ -224,6 +226,7 @@ pub(super) fn texts_body(texts: &StepTexts) -> Option<Vec<u8>> {
         k: command.kind.to_string(),
         p: priority_code(command.priority),
         a: command.alert,
+        w: command.held,
     });
     Some(to_json(&Texts {
         s: hex(&texts.salt),
@@ -246,6 +249,7 @@ pub(super) fn texts_of(body: &[u8]) -> Option<StepTexts> {
             kind: Slug::parse(&text.k).ok()?,
             priority: priority_of(text.p)?,
             alert: text.a,
+            held: text.w,
         })
     };
     Some(StepTexts {

@@ -153,7 +153,7 @@ pub fn events_of(entry: &Entry, step: &AlertStep) -> Vec<Event> {
         .about(Some(step.alert_id), &step.rules);
         events.push(reply.event(&step.address));
     }
-    for command in &step.texts.commands {
+    for command in step.texts.commands.iter().filter(|command| !command.held) {
         events.push(command_event(entry.at, step, command));
     }
     events.push(news(entry, step));
@@ -323,7 +323,8 @@ impl StepResource {
     /// The step of `entry`.
     #[must_use]
     pub fn new(entry: &Entry, step: &AlertStep) -> Self {
-        let commands = step.texts.commands.iter().filter_map(|command| {
+        let given = step.texts.commands.iter().filter(|command| !command.held);
+        let commands = given.filter_map(|command| {
             let body = command_body(entry.at, step.alert_id, command);
             Some(CommandResource {
                 hardware: command.device.to_string(),

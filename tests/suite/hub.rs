@@ -53,3 +53,47 @@ async fn an_alert_is_answered_drives_the_site_and_is_followed_to_its_end() {
         .collect();
     assert_eq!(steps, ["RESUELTA", "RECONOCIDA", "CREADA"]);
 }
+
+#[actix_web::test]
+async fn a_less_urgent_alert_waits_for_the_hardware_that_a_more_urgent_one_has() {
+    let broker = Mosquitto::start();
+    let mut atalaya = Atalaya::with_broker(&broker).start().await;
+    let client = atalaya.client();
+    let mut robbed = Device::enrol(&client, "boton-1").await;
+    let mut helped = Device::enrol(&client, "boton-2").await;
+    register(&client, "banco", "principal", "luz-1", "SEMAFORO").await;
+    let topic = "empresas/banco/principal/luz-1/comando";
+    let light = Subscriber::to(broker.port, &[topic, "empresas/banco/alertas"]).await;
+    let colours = || -> Vec<String> {
+        let told = light.on(topic);
+        told.iter()
+            .map(|m| m.json()["tipo_alarma"].as_str().unwrap().to_owned())
+            .collect()
+    };
+
+    let robbery = client.submit(&robbed.alert("ROJO")).await.json();
+    let help = client.submit(&helped.alert("VERDE")).await.json();
+    light
+        .wait_for("news of the second", |m| {
+            m.json()["alerta_id"] == help["alerta_id"] && m.topic.ends_with("alertas")
+        })
+        .await;
+    assert_eq!(colours(), ["ROJO"]);
+
+    // What is held is not forgotten when the process is.
+    atalaya.kill();
+    atalaya.start().await;
+    let resolve = format!(
+        "/api/v1/alertas/{}/resolver",
+        robbery["alerta_id"].as_str().unwrap()
+    );
+    let resolved = client.post(&resolve, None, &json!({})).await.unwrap();
+    assert_eq!(resolved.status, 200, "{}", resolved.text());
+    light
+        .wait_for("the light is given to the other", |m| {
+            m.topic == topic && m.json()["tipo_alarma"] == "VERDE"
+        })
+        .await;
+    let told = light.on(topic).pop().unwrap().json();
+    assert_eq!(told["alerta_id"], help["alerta_id"]);
+}

@@ -6,7 +6,7 @@
 
 use super::RuleError;
 use super::place::{Role, Source};
-use super::variables::NAMES;
+use super::variables::{FIELDS, NAMES};
 use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, MapExpr, operators,
 };
@@ -145,7 +145,10 @@ impl Checker<'_> {
         match &mut node.expr {
             Expr::Literal(_) => Ok(()),
             Expr::Ident(name) => self.variable(name),
-            Expr::Select(select) => self.node(&mut select.operand, depth + 1),
+            Expr::Select(select) => {
+                self.node(&mut select.operand, depth + 1)?;
+                self.field(&select.operand, &select.field)
+            }
             Expr::Call(call) => self.call(call, depth + 1),
             Expr::List(list) => {
                 self.copies += 1;
@@ -188,6 +191,24 @@ impl Checker<'_> {
             return Ok(());
         }
         let message = format!("unknown variable \"{name}\"");
+        Err(self.source.error_at(name, Role::Variable, nth, message))
+    }
+
+    /// A misspelt field would fail on every alert, so it is refused like a misspelt variable.
+    fn field(&self, operand: &IdedExpr, field: &str) -> Result<(), RuleError> {
+        let Expr::Ident(name) = &operand.expr else {
+            return Ok(());
+        };
+        if self.loop_variable.as_deref() == Some(name) {
+            return Ok(());
+        }
+        let known = FIELDS.iter().find(|(variable, _)| variable == name);
+        if known.is_none_or(|(_, fields)| fields.contains(&field)) {
+            return Ok(());
+        }
+        let met = self.seen.get(&(name.clone(), Role::Variable));
+        let nth = met.map_or(0, |count| count - 1);
+        let message = format!("\"{name}\" has no field \"{field}\"");
         Err(self.source.error_at(name, Role::Variable, nth, message))
     }
 

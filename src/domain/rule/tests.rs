@@ -318,8 +318,8 @@ fn what_is_not_known_is_refused_with_its_place() {
             "unknown variable \"colr\"",
         ),
         (
-            "alerta.colr == colr",
-            Some((1, 16)),
+            "alerta.datos.colr == colr",
+            Some((1, 22)),
             "unknown variable \"colr\"",
         ),
         (
@@ -885,4 +885,24 @@ fn anything_typed_is_a_value_or_an_error() {
         taken > 400,
         "only {taken} compile: the generator tries too little"
     );
+}
+
+#[test]
+fn a_misspelt_field_is_refused_where_it_stands() {
+    let error = Condition::parse("hora > 3 && alerta.prioridat == 'alta'").unwrap_err();
+    assert_eq!(error.position, Some((1, 13)));
+    assert!(error.message.contains("prioridat"), "{}", error.message);
+    // Every field that there is can be written, and what a device says is not ours to know.
+    for (variable, fields) in super::variables::FIELDS {
+        for field in fields {
+            let source = format!("{variable}.{field} != null");
+            assert!(Condition::parse(&source).is_ok(), "{source}");
+            let outcome = World::new().holds(&source);
+            assert!(
+                !outcome.is_err_and(|error| error.contains("No such key")),
+                "{source}"
+            );
+        }
+    }
+    assert!(Condition::parse("alerta.datos.puerta == 2").is_ok());
 }

@@ -29,6 +29,37 @@ pub(super) const NAMES: [&str; 10] = [
     "fecha",
 ];
 
+/// The fields of the variables that have any; what stands in `alerta.datos` and `alerta.ubicacion`
+/// is the device's to say.
+pub(super) const FIELDS: [(&str, &[&str]); 5] = [
+    (
+        "alerta",
+        &[
+            "tipo_alarma",
+            "prioridad",
+            "descripcion",
+            "ubicacion",
+            "datos",
+            "tardia",
+        ],
+    ),
+    ("hardware", &["hardware", "tipo", "nombre"]),
+    ("sede", &["sede", "nombre", "zona_horaria"]),
+    ("empresa", &["empresa", "nombre"]),
+    (
+        "tipo",
+        &[
+            "tipo_alarma",
+            "nombre",
+            "prioridad",
+            "color",
+            "descripcion",
+            "instrucciones",
+            "elementos",
+        ],
+    ),
+];
+
 /// The variables of one situation.
 #[derive(Debug)]
 pub(super) struct Variables {

@@ -356,6 +356,11 @@ impl Hub {
             site,
             company,
         } = &cause.located;
+        let held = if cause.plan.commands.is_empty() {
+            BTreeSet::new()
+        } else {
+            self.held_at(site.row, cause.plan.priority)
+        };
         let commands: Vec<DeviceCommand> = cause
             .plan
             .commands
@@ -367,6 +372,7 @@ impl Hub {
                 kind: cause.kind.code.clone(),
                 priority: cause.plan.priority,
                 alert: None,
+                held: held.contains(&command.device),
             })
             .collect();
         let alert = Alert {
@@ -524,6 +530,16 @@ impl Hub {
         }
     }
 
+    /// The devices that more urgent open alerts of a site have: during a robbery a call for help
+    /// must not put the light to green. What is held is given when the other alert is over.
+    fn held_at(&self, site: i64, priority: Priority) -> BTreeSet<Slug> {
+        self.open
+            .values()
+            .filter(|alert| alert.site == site && alert.priority < priority)
+            .flat_map(|alert| alert.commands.iter().map(|c| c.device.clone()))
+            .collect()
+    }
+
     fn forget_escalation(&mut self, alert: &mut Alert) {
         if let Some(due) = alert.escalate_at.take() {
             self.escalations.remove(&(due, alert.row));
@@ -564,6 +580,7 @@ impl Hub {
                         kind: over.kind.clone(),
                         priority: over.priority,
                         alert: None,
+                        held: false,
                     }],
                 }
             })
@@ -715,6 +732,7 @@ fn told_again(other: &Alert, device: &Slug) -> Vec<DeviceCommand> {
     let mine = other.commands.iter().filter(|c| c.device == *device);
     mine.map(|command| DeviceCommand {
         alert: Some(other.id),
+        held: false,
         ..command.clone()
     })
     .collect()
