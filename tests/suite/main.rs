@@ -23,6 +23,8 @@ mod durability;
 mod embedded_broker;
 mod hub;
 mod hub_alerts;
+mod hub_crash;
+mod hub_intake;
 mod hub_life;
 mod hub_registry;
 mod hub_rules;
