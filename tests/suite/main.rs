@@ -24,6 +24,7 @@ mod embedded_broker;
 mod hub;
 mod hub_alerts;
 mod hub_life;
+mod hub_mutations;
 mod hub_registry;
 mod hub_rules;
 mod ledger;
