@@ -23,6 +23,7 @@ mod durability;
 mod embedded_broker;
 mod hub;
 mod hub_alerts;
+mod hub_example;
 mod hub_life;
 mod hub_mutations;
 mod hub_registry;
