@@ -23,9 +23,14 @@ mod durability;
 mod embedded_broker;
 mod hub;
 mod hub_alerts;
+<<<<<<< HEAD
 mod hub_crash;
 mod hub_intake;
+=======
+mod hub_example;
+>>>>>>> campaign
 mod hub_life;
+mod hub_mutations;
 mod hub_registry;
 mod hub_rules;
 mod ledger;
