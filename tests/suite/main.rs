@@ -23,12 +23,9 @@ mod durability;
 mod embedded_broker;
 mod hub;
 mod hub_alerts;
-<<<<<<< HEAD
 mod hub_crash;
-mod hub_intake;
-=======
 mod hub_example;
->>>>>>> campaign
+mod hub_intake;
 mod hub_life;
 mod hub_mutations;
 mod hub_registry;
