@@ -185,6 +185,7 @@ impl AlertValidator {
             seq: None,
             claimed: submission.topic.clone(),
             silently: false,
+            stranger: true,
         })?;
         let subject = message.claims.subject.clone();
         let seq = Some(message.claims.seq);
@@ -194,9 +195,13 @@ impl AlertValidator {
             seq,
             claimed: claimed.clone(),
             silently: false,
+            stranger: false,
         };
-        let located =
-            validation::identify(&registry, &message, submission.topic.as_ref()).map_err(refuse)?;
+        let located = validation::identify(&registry, &message, submission.topic.as_ref())
+            .map_err(|rejected| Refusal {
+                stranger: true,
+                ..refuse(rejected)
+            })?;
         let device = located.device.row;
         if self.limiter.check_key(&device).is_err() {
             let rejected = Rejected::new(Reason::Limit, "demasiados mensajes seguidos");
@@ -238,6 +243,8 @@ struct Refusal {
     claimed: Option<DeviceAddress>,
     /// Whether even the answer is spared, and with it the log and quarantine.
     silently: bool,
+    /// Whether it came before the limit of any device.
+    stranger: bool,
 }
 
 impl Checkpoint {
@@ -263,6 +270,7 @@ impl Checkpoint {
                             seq: Some(seq),
                             claimed: Some(subject),
                             silently: false,
+                            stranger: false,
                         },
                     ),
                     Verdict::Accepted {
@@ -295,6 +303,7 @@ impl Checkpoint {
                     seq: Some(seq),
                     claimed: Some(subject),
                     silently: false,
+                    stranger: false,
                 },
             )),
         }
@@ -350,6 +359,7 @@ impl Checkpoint {
             seq,
             claimed,
             silently,
+            ..
         } = refusal;
         let reason = rejected.reason;
         self.parts
@@ -597,8 +607,7 @@ impl Handler<SubmitAlert> for AlertValidator {
                 desk.pass(submission, admitted).await
             }),
             Err(mut refusal) => {
-                // Those over a device's limit have one of their own.
-                if refusal.rejected.reason != Reason::Limit && self.strangers.check().is_err() {
+                if refusal.stranger && self.strangers.check().is_err() {
                     refusal.silently = true;
                 }
                 Box::pin(std::future::ready(Ok(desk.refuse(&submission, refusal))))
