@@ -1,6 +1,6 @@
 //! `atalaya device enrol`: a device gets an identity.
 
-use super::credentials::{Credentials, CredentialsError, Vault};
+use super::credentials::{self, Credentials, CredentialsError, Vault};
 use super::registry::{Registration, Registry, RegistryError};
 use crate::cli::api::BaseUrl;
 use crate::domain::{Algorithm, DeviceAddress, Slug};
@@ -145,8 +145,10 @@ pub(super) async fn enrol(
 pub(super) async fn run(args: &EnrolArgs) -> Result<ExitCode, Box<dyn Error>> {
     let default = PathBuf::from(format!("{}.json", args.hardware));
     let path = args.out.as_deref().unwrap_or(&default);
+    // What is refused is refused before anything is written, even a lock.
+    old_credentials(args, path)?;
     let vault = Vault::open(path)?;
-    let old = old_credentials(args, path, &vault)?;
+    let old = old_credentials(args, path)?;
     // A file that cannot be written is found out before the server has made a key for it.
     vault.rehearse()?;
 
@@ -167,15 +169,12 @@ pub(super) async fn run(args: &EnrolArgs) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// The identity that is to be replaced and revoked, if one is.
-fn old_credentials(
-    args: &EnrolArgs,
-    path: &Path,
-    vault: &Vault,
-) -> Result<Option<Credentials>, Box<dyn Error>> {
+fn old_credentials(args: &EnrolArgs, path: &Path) -> Result<Option<Credentials>, Box<dyn Error>> {
     if args.rotar {
-        return Ok(Some(vault.expect()?));
+        return Ok(Some(credentials::expect(path)?));
     }
-    if vault.exists() && !args.force {
+    // A link that leads nowhere is something, too.
+    if std::fs::symlink_metadata(path).is_ok() && !args.force {
         return Err(EnrolError::Exists(path.display().to_string()).into());
     }
     Ok(None)
