@@ -10,7 +10,7 @@ use crate::cli::api::{Answer, Api, BaseUrl, Call, Failure};
 use crate::cli::broker::BrokerArgs;
 use crate::cli::text::Shown;
 use crate::clock::Clock;
-use crate::domain::Slug;
+use crate::domain::{DeviceAddress, Slug};
 use anstream::{eprintln, println};
 use serde_json::{Map, Value};
 use std::error::Error;
@@ -105,7 +105,7 @@ pub(super) async fn run(args: &SendArgs) -> Result<ExitCode, Box<dyn Error>> {
         drop(numbers);
         reply
     };
-    Ok(tell(&message, reply.as_ref()))
+    Ok(tell(&credentials.address, &message, reply.as_ref()))
 }
 
 fn sign(args: &SendArgs, numbers: &mut Numbers) -> Result<Message, Box<dyn Error>> {
@@ -242,7 +242,7 @@ fn read(message: &Message, answer: &Answer) -> Result<Reply, SendError> {
     })
 }
 
-fn tell(message: &Message, reply: Option<&Reply>) -> ExitCode {
+fn tell(device: &DeviceAddress, message: &Message, reply: Option<&Reply>) -> ExitCode {
     let Some(reply) = reply else {
         status(&format!(
             "nadie respondió al mensaje {} (huella {}); no se sabe si llegó: vuelva a enviar la \
@@ -255,8 +255,8 @@ fn tell(message: &Message, reply: Option<&Reply>) -> ExitCode {
     if reply.estado != Verdict::Rejected {
         return ExitCode::SUCCESS;
     }
-    if let Some(advice) = reply.advice() {
-        status(advice);
+    if let Some(advice) = reply.advice(device, &message.kind) {
+        status(&advice);
     }
     ExitCode::from(EXIT_REJECTED)
 }
