@@ -117,6 +117,18 @@ pub(super) struct Registration<'a> {
     pub(super) name: Option<&'a str>,
 }
 
+/// How a device came to be registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Registered {
+    /// As it was asked.
+    New,
+    /// Before, and perhaps as something else.
+    Already {
+        /// What it is (`tipo`), a stranger's text.
+        kind: Option<String>,
+    },
+}
+
 #[derive(Serialize)]
 struct CompanyBody<'a> {
     empresa: &'a str,
@@ -144,6 +156,8 @@ struct DeviceBody<'a> {
 struct DeviceFound {
     empresa: String,
     sede: String,
+    #[serde(default)]
+    tipo: Option<String>,
     #[serde(default)]
     activo: Option<bool>,
     #[serde(default)]
@@ -211,11 +225,14 @@ impl Registry {
             .map(|_| ())
     }
 
-    /// Makes sure that the device is there, at this very place; whether it is new.
+    /// Makes sure that the device is there, at this very place.
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub(super) async fn register(&self, new: Registration<'_>) -> Result<bool, RegistryError> {
+    pub(super) async fn register(
+        &self,
+        new: Registration<'_>,
+    ) -> Result<Registered, RegistryError> {
         let Registration {
             address,
             kind,
@@ -231,10 +248,10 @@ impl Registry {
         let what = format!("el dispositivo {}", address.device);
         let call = Call::post("/hardware", body);
         if self.create(call, what, "hardware_existe").await? {
-            return Ok(true);
+            return Ok(Registered::New);
         }
         match self.find(&address.device).await? {
-            Some(found) if is_at(&found, address) => Ok(false),
+            Some(found) if is_at(&found, address) => Ok(Registered::Already { kind: found.tipo }),
             found => Err(RegistryError::Elsewhere {
                 device: address.device.clone(),
                 elsewhere: found.map_or_else(
