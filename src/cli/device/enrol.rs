@@ -9,6 +9,7 @@ use anstream::{eprintln, println};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The company and the site that every installation starts with.
 const DEFAULT_COMPANY: &str = "banco";
@@ -16,6 +17,9 @@ const DEFAULT_SITE: &str = "principal";
 
 /// Where `atalaya serve` listens.
 const DEFAULT_URL: &str = "http://127.0.0.1:5001";
+
+/// A person waits: a server that is being started is up by then, and a wrong address is told soon.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The types of devices that are told things and press nothing.
 const LISTENERS: [&str; 3] = ["SEMAFORO", "PANTALLA", "SIRENA"];
@@ -159,7 +163,7 @@ pub(super) async fn run(args: &EnrolArgs) -> Result<ExitCode, Box<dyn Error>> {
     // A file that cannot be written is found out before the server has made a key for it.
     vault.rehearse()?;
 
-    let registry = Registry::new(args.url.clone());
+    let registry = Registry::new(args.url.clone(), PATIENCE);
     let (new, registered) = enrol(&registry, enrolment(args, old.as_ref())?).await?;
     if let Err(write) = vault.write(&new) {
         let revoked = match registry.revoke(&new.address.device, &new.kid).await {
@@ -406,6 +410,20 @@ mod tests {
         assert_eq!(kid(&file), "k2");
         let asked = office.lock().unwrap().asked.join("\n");
         assert!(!asked.contains("DELETE"), "{asked}");
+    }
+
+    #[actix_web::test]
+    async fn a_server_that_is_down_is_told_soon() {
+        let folder = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", port.local_addr().unwrap());
+        drop(port);
+        let began = std::time::Instant::now();
+        let error = enrol(&url, &folder.path().join("b.json"), &[]).await;
+        let error = error.unwrap_err();
+        assert!(error.contains("--url") && error.contains(&url), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use crate::wire::events::json;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// How long a server that is starting or busy is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server that is busy is waited for, and by a scenario one that is starting.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often it is asked meanwhile.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -190,14 +190,17 @@ struct KeyMade {
 pub(super) struct Registry {
     api: Api,
     url: BaseUrl,
+    /// How long a server that does not answer is waited for.
+    patience: Duration,
 }
 
 impl Registry {
-    /// The registry of the server at `url`.
-    pub(super) fn new(url: BaseUrl) -> Self {
+    /// The registry of the server at `url`, which has `patience` to begin to answer.
+    pub(super) fn new(url: BaseUrl, patience: Duration) -> Self {
         Self {
             api: Api::new(url.clone(), CONNECTIONS),
             url,
+            patience,
         }
     }
 
@@ -368,17 +371,17 @@ impl Registry {
     /// Asks until there is an answer. What may have been done is not asked again: a second key
     /// would be one too many.
     async fn ask(&self, call: &Call, what: &str) -> Result<Answer, RegistryError> {
-        let end = Instant::now() + PATIENCE;
+        let began = Instant::now();
         loop {
             let trouble = match self.api.send(call).await {
                 Ok(answer) if !matches!(answer.status, 429 | 503) => return Ok(answer),
-                Ok(answer) if Instant::now() >= end => return Ok(answer),
+                Ok(answer) if began.elapsed() >= PATIENCE => return Ok(answer),
                 Ok(_) => None,
                 Err(Failure::Passing(again)) => Some((again.perhaps_done, again.reason)),
                 Err(Failure::Lasting(reason)) => Some((true, reason)),
             };
             if let Some((lasting, reason)) = trouble
-                && (lasting || Instant::now() >= end)
+                && (lasting || began.elapsed() >= self.patience)
             {
                 log::debug!("{what}: {reason}");
                 return Err(RegistryError::Unreachable {
