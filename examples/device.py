@@ -9,17 +9,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 parser = argparse.ArgumentParser()
 parser.add_argument("credentials"), parser.add_argument("kind")
-parser.add_argument("--host", default="127.0.0.1")
-parser.add_argument("--port", type=int, default=1883)
+parser.add_argument("--host", default="127.0.0.1"), parser.add_argument("--port", type=int, default=1883)
 args = parser.parse_args()
+os.path.isfile(args.credentials) or sys.exit(f"{args.credentials} is no file: atalaya device enrol writes one")
 me = json.load(open(args.credentials))
+me["alg"] == "EdDSA" or sys.exit(f"{args.credentials} is for {me['alg']}: this example signs with Ed25519")
 
 # The number is on disk, whole, before it is on the wire: used twice it looks like a forgery.
 me["seq"] += 1
-fresh = os.open(args.credentials + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-with os.fdopen(fresh, "w") as file:
-    json.dump(me, file)
-    file.flush()
+with open(args.credentials + ".tmp", "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    print(json.dumps(me), file=file, flush=True)
     os.fsync(file.fileno())
 os.replace(args.credentials + ".tmp", args.credentials)
 
@@ -49,6 +48,7 @@ client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, me["hardware"], protocol=
 client.username_pw_set(me["hardware"], os.environ.get("MQTT_PASSWORD"))
 client.will_set(topic + "estado", '{"estado":"fuera_de_linea"}', qos=1, retain=True)
 client.on_connect, client.on_subscribe, client.on_message = on_connect, on_subscribe, on_message
+client.on_connect_fail = lambda *_: print(f"cannot connect to {args.host}:{args.port}, trying again", file=sys.stderr)
 client.connect_async(args.host, args.port)
 client.loop_start()  # a thread that also connects again
 for wait in [1, 2, 4, 8, 16, 30]:  # a PUBACK proves nothing, brokers lose messages: only the reply does

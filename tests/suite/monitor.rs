@@ -18,6 +18,19 @@ async fn monitor(port: u16, arguments: &[&str]) -> Watched {
     monitor
 }
 
+#[actix_web::test]
+async fn a_port_that_is_no_broker_is_told() {
+    let atalaya = Atalaya::with_embedded_broker().start().await;
+    let port = atalaya.http_port.to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_atalaya"));
+    command.env_clear().current_dir(std::env::temp_dir());
+    command.args(["monitor", "--port", &port]);
+    let monitor = Watched::start(command);
+    monitor
+        .wait_for_error("no contesta como un broker MQTT")
+        .await;
+}
+
 /// The lines that hold `text`.
 fn count(monitor: &Watched, text: &str) -> usize {
     let lines = monitor.stdout();
@@ -163,6 +176,9 @@ async fn a_broker_that_comes_back_is_shown_again() {
         (monitor.stderr().iter().filter(subscribed).count() == 2).then_some(())
     })
     .await;
+    monitor
+        .wait_for_error("puede faltar lo que se publicó")
+        .await;
     client.deposit("1", "2.22", "b").await;
     monitor.wait_for_line("DEPÓSITO: $2.22").await;
     assert_eq!(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -156,47 +156,93 @@ impl Credentials {
     }
 }
 
+/// What the file at `path` says; `None` where there is no file. It is only read: other people's
+/// files stay as they are, and have nothing put beside them.
+///
+/// # Errors
+/// Where it cannot be read, or says something else.
+fn read(path: &Path) -> Result<Option<Credentials>, CredentialsError> {
+    let json = match std::fs::read(path) {
+        Ok(json) => json,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("leer", path)(error)),
+    };
+    match Credentials::parse(&json) {
+        Ok(credentials) => Ok(Some(credentials)),
+        Err(reason) => Err(CredentialsError::Malformed {
+            path: path.display().to_string(),
+            reason,
+        }),
+    }
+}
+
+/// What the file at `path` must say, only read.
+///
+/// # Errors
+/// As [`read`], and [`CredentialsError::Missing`].
+pub(super) fn expect(path: &Path) -> Result<Credentials, CredentialsError> {
+    read(path)?.ok_or_else(|| CredentialsError::Missing {
+        path: path.display().to_string(),
+    })
+}
+
 /// A file of credentials that no other process of ours reads or changes while this lives.
 #[derive(Debug)]
 pub(super) struct Vault {
     path: PathBuf,
     /// The lock is on a file beside it, since the file itself is replaced at each change.
+    beside: PathBuf,
     _lock: File,
 }
 
 impl Vault {
-    /// Takes the file at `path`, whether it is there or not.
+    /// Takes the file at `path`, whether it is there or not. Who must not touch what is no file of
+    /// credentials asks [`expect`] first.
     ///
     /// # Errors
     /// [`CredentialsError::InUse`] where another process has it.
     pub(super) fn open(path: &Path) -> Result<Self, CredentialsError> {
         // Where the path is a link, its target is what is replaced.
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let beside = with_suffix(&path, ".lock");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(MODE)
-            .open(&beside)
-            .map_err(io_error("abrir", &beside))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(CredentialsError::InUse {
-                path: path.display().to_string(),
-            }),
-            Err(TryLockError::Error(error)) => Err(io_error("bloquear", &beside)(error)),
+        let beside = lock_of(&path);
+        loop {
+            // The lock's own name is nothing to a person: errors tell of the file.
+            let lock = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(MODE)
+                .open(&beside)
+                .map_err(io_error("escribir", &path))?;
+            match lock.try_lock() {
+                // Whoever had it removed it before letting go: that file holds nobody off.
+                Ok(()) if !is_still_at(&lock, &beside) => {}
+                Ok(()) => {
+                    return Ok(Self {
+                        path,
+                        beside,
+                        _lock: lock,
+                    });
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(CredentialsError::InUse {
+                        path: path.display().to_string(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(io_error("bloquear", &path)(error)),
+            }
         }
     }
 
-    /// Takes the file at `path`, waiting for whoever has it.
+    /// Takes the file of credentials at `path`, waiting for whoever has it.
     ///
     /// # Errors
-    /// [`CredentialsError::InUse`] where it is not free within `patience`.
+    /// As [`expect`], and [`CredentialsError::InUse`] where it is not free within `patience`.
     pub(super) async fn wait_for(
         path: &Path,
         patience: Duration,
     ) -> Result<Self, CredentialsError> {
+        expect(path)?;
         let end = Instant::now() + patience;
         loop {
             match Self::open(path) {
@@ -213,18 +259,7 @@ impl Vault {
     /// # Errors
     /// Where it cannot be read, or says something else.
     pub(super) fn read(&self) -> Result<Option<Credentials>, CredentialsError> {
-        let json = match std::fs::read(&self.path) {
-            Ok(json) => json,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_error("leer", &self.path)(error)),
-        };
-        match Credentials::parse(&json) {
-            Ok(credentials) => Ok(Some(credentials)),
-            Err(reason) => Err(CredentialsError::Malformed {
-                path: self.path.display().to_string(),
-                reason,
-            }),
-        }
+        read(&self.path)
     }
 
     /// What the file must say.
@@ -232,14 +267,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::read`], and [`CredentialsError::Missing`].
     pub(super) fn expect(&self) -> Result<Credentials, CredentialsError> {
-        self.read()?.ok_or_else(|| CredentialsError::Missing {
-            path: self.path.display().to_string(),
-        })
-    }
-
-    /// Whether there is a file, readable or not.
-    pub(super) fn exists(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_ok()
+        expect(&self.path)
     }
 
     /// Finds out whether [`Vault::write`] will work, before anything is asked of the server.
@@ -274,6 +302,29 @@ impl Vault {
         File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(io_error("guardar", folder))
+    }
+}
+
+impl Drop for Vault {
+    /// Nothing is left beside the file. The lock is still held, so nobody else's is removed.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.beside);
+    }
+}
+
+/// The lock of the file at `path`: hidden, and by a name that no other program gives its own.
+fn lock_of(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".atalaya-lock");
+    path.with_file_name(name)
+}
+
+/// Whether `file` is the one that is at `path` now.
+fn is_still_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
     }
 }
 
@@ -420,9 +471,37 @@ mod tests {
             assert_eq!(read.to_json().unwrap(), written.to_json().unwrap());
             let mode = std::fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, MODE);
+            let lock = std::fs::metadata(folder.path().join(".boton-1.json.atalaya-lock"));
+            assert_eq!(lock.unwrap().permissions().mode() & 0o777, MODE);
         }
-        let lock = std::fs::metadata(with_suffix(&path, ".lock")).unwrap();
-        assert_eq!(lock.permissions().mode() & 0o777, MODE);
+        assert_eq!(names_in(folder.path()), ["boton-1.json"]);
+    }
+
+    fn names_in(folder: &Path) -> Vec<OsString> {
+        std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_of_credentials_has_nothing_put_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passwd");
+        std::fs::write(&path, "root:x:0:0").unwrap();
+        let error = Vault::wait_for(&path, Duration::ZERO).await.unwrap_err();
+        assert!(
+            matches!(error, CredentialsError::Malformed { .. }),
+            "{error}"
+        );
+        let missing = folder.path().join("d.json");
+        let error = Vault::wait_for(&missing, Duration::ZERO).await.unwrap_err();
+        assert!(matches!(error, CredentialsError::Missing { .. }), "{error}");
+        assert_eq!(names_in(folder.path()), ["passwd"]);
+
+        let nowhere = folder.path().join("none/d.json");
+        let error = Vault::open(&nowhere).unwrap_err().to_string();
+        assert!(error.contains("none/d.json:"), "{error}");
     }
 
     #[test]
@@ -524,13 +603,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("d.json");
         let held = Vault::open(&path).unwrap();
+        held.write(&credentials(Algorithm::EdDsa)).unwrap();
         let patience = Duration::from_millis(1);
         let error = Vault::wait_for(&path, patience).await.unwrap_err();
         assert!(matches!(error, CredentialsError::InUse { .. }), "{error}");
         drop(held);
         assert!(Vault::wait_for(&path, patience).await.is_ok());
+        let missing = folder.path().join("none.json");
         assert!(matches!(
-            Vault::open(&path).unwrap().expect(),
+            Vault::open(&missing).unwrap().expect(),
             Err(CredentialsError::Missing { .. })
         ));
     }

@@ -1,17 +1,28 @@
 //! `atalaya device enrol`: a device gets an identity.
 
-use super::credentials::{Credentials, CredentialsError, Vault};
-use super::registry::{Registration, Registry, RegistryError};
+use super::credentials::{self, Credentials, CredentialsError, Vault};
+use super::registry::{Registered, Registration, Registry, RegistryError};
 use crate::cli::api::BaseUrl;
+use crate::cli::text::Shown;
 use crate::domain::{Algorithm, DeviceAddress, Slug};
 use anstream::{eprintln, println};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The company and the site that every installation starts with.
 const DEFAULT_COMPANY: &str = "banco";
 const DEFAULT_SITE: &str = "principal";
+
+/// Where `atalaya serve` listens.
+const DEFAULT_URL: &str = "http://127.0.0.1:5001";
+
+/// A person waits: a server that is being started is up by then, and a wrong address is told soon.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The types of devices that are told things and press nothing.
+const LISTENERS: [&str; 3] = ["SEMAFORO", "PANTALLA", "SIRENA"];
 
 /// Arguments of `atalaya device enrol`.
 ///
@@ -67,7 +78,7 @@ pub(super) struct EnrolArgs {
     #[arg(
         long,
         env = "ATALAYA_URL",
-        default_value = "http://127.0.0.1:5001",
+        default_value = DEFAULT_URL,
         value_parser = BaseUrl::parse
     )]
     url: BaseUrl,
@@ -110,14 +121,14 @@ pub(super) struct Enrolment<'a> {
     pub(super) create_place: bool,
 }
 
-/// Registers what is missing and gives the device a key; whether the device is new.
+/// Registers what is missing and gives the device a key; how it came to be registered.
 ///
 /// # Errors
 /// [`RegistryError`].
 pub(super) async fn enrol(
     registry: &Registry,
     new: Enrolment<'_>,
-) -> Result<(Credentials, bool), RegistryError> {
+) -> Result<(Credentials, Registered), RegistryError> {
     if new.create_place {
         registry.create_place(&new.address).await?;
     }
@@ -126,7 +137,7 @@ pub(super) async fn enrol(
         kind: new.kind,
         name: new.name,
     };
-    let is_new = registry.register(registration).await?;
+    let registered = registry.register(registration).await?;
     let (kid, key) = registry.add_key(&new.address.device, new.algorithm).await?;
     let credentials = Credentials {
         address: new.address,
@@ -135,7 +146,7 @@ pub(super) async fn enrol(
         key,
         seq: 0,
     };
-    Ok((credentials, is_new))
+    Ok((credentials, registered))
 }
 
 /// Enrols one device.
@@ -145,13 +156,15 @@ pub(super) async fn enrol(
 pub(super) async fn run(args: &EnrolArgs) -> Result<ExitCode, Box<dyn Error>> {
     let default = PathBuf::from(format!("{}.json", args.hardware));
     let path = args.out.as_deref().unwrap_or(&default);
+    // What is refused is refused before anything is written, even a lock.
+    old_credentials(args, path)?;
     let vault = Vault::open(path)?;
-    let old = old_credentials(args, path, &vault)?;
+    let old = old_credentials(args, path)?;
     // A file that cannot be written is found out before the server has made a key for it.
     vault.rehearse()?;
 
-    let registry = Registry::new(args.url.clone());
-    let (new, is_new) = enrol(&registry, enrolment(args, old.as_ref())?).await?;
+    let registry = Registry::new(args.url.clone(), PATIENCE);
+    let (new, registered) = enrol(&registry, enrolment(args, old.as_ref())?).await?;
     if let Err(write) = vault.write(&new) {
         let revoked = match registry.revoke(&new.address.device, &new.kid).await {
             Ok(()) => "ya está revocada".to_owned(),
@@ -159,7 +172,7 @@ pub(super) async fn run(args: &EnrolArgs) -> Result<ExitCode, Box<dyn Error>> {
         };
         return Err(EnrolError::NotWritten { write, revoked }.into());
     }
-    tell(path, &new, is_new);
+    tell(args, path, &new, &registered);
     match old {
         Some(old) => Ok(retire(&registry, &old).await),
         None => Ok(ExitCode::SUCCESS),
@@ -167,15 +180,12 @@ pub(super) async fn run(args: &EnrolArgs) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// The identity that is to be replaced and revoked, if one is.
-fn old_credentials(
-    args: &EnrolArgs,
-    path: &Path,
-    vault: &Vault,
-) -> Result<Option<Credentials>, Box<dyn Error>> {
+fn old_credentials(args: &EnrolArgs, path: &Path) -> Result<Option<Credentials>, Box<dyn Error>> {
     if args.rotar {
-        return Ok(Some(vault.expect()?));
+        return Ok(Some(credentials::expect(path)?));
     }
-    if vault.exists() && !args.force {
+    // A link that leads nowhere is something, too.
+    if std::fs::symlink_metadata(path).is_ok() && !args.force {
         return Err(EnrolError::Exists(path.display().to_string()).into());
     }
     Ok(None)
@@ -226,20 +236,47 @@ fn enrolment<'a>(
     })
 }
 
-fn tell(path: &Path, new: &Credentials, is_new: bool) {
-    let state = if is_new {
-        "registrado"
-    } else {
-        "ya registrado"
+fn tell(args: &EnrolArgs, path: &Path, new: &Credentials, registered: &Registered) {
+    let (state, kind) = match registered {
+        Registered::New => ("registrado", Some(args.tipo.as_str())),
+        Registered::Already { kind } => ("ya registrado", kind.as_deref()),
     };
     println!("Dispositivo {}: {state}", new.address);
+    if let Some(kind) = kind.filter(|kind| *kind != args.tipo.as_str()) {
+        println!(
+            "Su tipo sigue siendo {}, no {}",
+            Shown::from(kind),
+            args.tipo
+        );
+    }
     println!(
         "Clave {} ({}) guardada en {}",
         new.kid,
         new.key.algorithm().name(),
         path.display()
     );
-    println!("Pruébelo con: atalaya device send {} ROJO", path.display());
+    if kind.is_none_or(|kind| !LISTENERS.contains(&kind)) {
+        println!("Pruébelo con: {}", trial(&program(), &args.url, path));
+    }
+}
+
+/// The command that sends a first alert. Which broker belongs to another server is not known here,
+/// its HTTP address is.
+fn trial(program: &str, url: &BaseUrl, path: &Path) -> String {
+    let command = format!("{program} device send {} ROJO", path.display());
+    if url.to_string() == DEFAULT_URL {
+        command
+    } else {
+        format!("{command} --http --url {url}")
+    }
+}
+
+/// This program as it was called.
+fn program() -> String {
+    std::env::args_os().next().map_or_else(
+        || "atalaya".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// Revokes the key that the file no longer holds.
@@ -373,6 +410,35 @@ mod tests {
         assert_eq!(kid(&file), "k2");
         let asked = office.lock().unwrap().asked.join("\n");
         assert!(!asked.contains("DELETE"), "{asked}");
+    }
+
+    #[actix_web::test]
+    async fn a_server_that_is_down_is_told_soon() {
+        let folder = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", port.local_addr().unwrap());
+        drop(port);
+        let began = std::time::Instant::now();
+        let error = enrol(&url, &folder.path().join("b.json"), &[]).await;
+        let error = error.unwrap_err();
+        assert!(error.contains("--url") && error.contains(&url), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_trial_reaches_the_same_server() {
+        let trial = |url| {
+            trial(
+                "./atalaya",
+                &BaseUrl::parse(url).unwrap(),
+                Path::new("b.json"),
+            )
+        };
+        let plain = "./atalaya device send b.json ROJO";
+        assert_eq!(trial(DEFAULT_URL), plain);
+        let elsewhere = format!("{plain} --http --url http://10.0.0.2:80");
+        assert_eq!(trial("http://10.0.0.2:80/"), elsewhere);
     }
 
     #[actix_web::test]

@@ -21,6 +21,7 @@ mod simulate;
 
 use clap::Subcommand;
 use std::error::Error;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 /// Arguments of `atalaya device`.
@@ -46,9 +47,12 @@ enum DeviceCommand {
 /// Whatever a person has to mend; the text says what.
 pub(super) fn run(args: &DeviceArgs) -> Result<ExitCode, Box<dyn Error>> {
     let system = actix_web::rt::System::new();
-    match &args.command {
+    let result = match &args.command {
         DeviceCommand::Enrol(args) => system.block_on(enrol::run(args)),
         DeviceCommand::Send(args) => system.block_on(send::run(args)),
-        DeviceCommand::Simulate(args) => system.block_on(simulate::run(args)),
-    }
+        DeviceCommand::Simulate(args) => return system.block_on(simulate::run(args)),
+    };
+    // A look-up of a host that still blocks must not hold the end up.
+    let _never_dropped = ManuallyDrop::new(system);
+    result
 }

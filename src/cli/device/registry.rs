@@ -8,8 +8,8 @@ use crate::wire::events::json;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// How long a server that is starting or busy is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server that is busy is waited for, and by a scenario one that is starting.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often it is asked meanwhile.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -117,6 +117,18 @@ pub(super) struct Registration<'a> {
     pub(super) name: Option<&'a str>,
 }
 
+/// How a device came to be registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Registered {
+    /// As it was asked.
+    New,
+    /// Before, and perhaps as something else.
+    Already {
+        /// What it is (`tipo`), a stranger's text.
+        kind: Option<String>,
+    },
+}
+
 #[derive(Serialize)]
 struct CompanyBody<'a> {
     empresa: &'a str,
@@ -144,6 +156,8 @@ struct DeviceBody<'a> {
 struct DeviceFound {
     empresa: String,
     sede: String,
+    #[serde(default)]
+    tipo: Option<String>,
     #[serde(default)]
     activo: Option<bool>,
     #[serde(default)]
@@ -176,14 +190,17 @@ struct KeyMade {
 pub(super) struct Registry {
     api: Api,
     url: BaseUrl,
+    /// How long a server that does not answer is waited for.
+    patience: Duration,
 }
 
 impl Registry {
-    /// The registry of the server at `url`.
-    pub(super) fn new(url: BaseUrl) -> Self {
+    /// The registry of the server at `url`, which has `patience` to begin to answer.
+    pub(super) fn new(url: BaseUrl, patience: Duration) -> Self {
         Self {
             api: Api::new(url.clone(), CONNECTIONS),
             url,
+            patience,
         }
     }
 
@@ -211,11 +228,14 @@ impl Registry {
             .map(|_| ())
     }
 
-    /// Makes sure that the device is there, at this very place; whether it is new.
+    /// Makes sure that the device is there, at this very place.
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub(super) async fn register(&self, new: Registration<'_>) -> Result<bool, RegistryError> {
+    pub(super) async fn register(
+        &self,
+        new: Registration<'_>,
+    ) -> Result<Registered, RegistryError> {
         let Registration {
             address,
             kind,
@@ -231,10 +251,10 @@ impl Registry {
         let what = format!("el dispositivo {}", address.device);
         let call = Call::post("/hardware", body);
         if self.create(call, what, "hardware_existe").await? {
-            return Ok(true);
+            return Ok(Registered::New);
         }
         match self.find(&address.device).await? {
-            Some(found) if is_at(&found, address) => Ok(false),
+            Some(found) if is_at(&found, address) => Ok(Registered::Already { kind: found.tipo }),
             found => Err(RegistryError::Elsewhere {
                 device: address.device.clone(),
                 elsewhere: found.map_or_else(
@@ -351,17 +371,17 @@ impl Registry {
     /// Asks until there is an answer. What may have been done is not asked again: a second key
     /// would be one too many.
     async fn ask(&self, call: &Call, what: &str) -> Result<Answer, RegistryError> {
-        let end = Instant::now() + PATIENCE;
+        let began = Instant::now();
         loop {
             let trouble = match self.api.send(call).await {
                 Ok(answer) if !matches!(answer.status, 429 | 503) => return Ok(answer),
-                Ok(answer) if Instant::now() >= end => return Ok(answer),
+                Ok(answer) if began.elapsed() >= PATIENCE => return Ok(answer),
                 Ok(_) => None,
                 Err(Failure::Passing(again)) => Some((again.perhaps_done, again.reason)),
                 Err(Failure::Lasting(reason)) => Some((true, reason)),
             };
             if let Some((lasting, reason)) = trouble
-                && (lasting || Instant::now() >= end)
+                && (lasting || began.elapsed() >= self.patience)
             {
                 log::debug!("{what}: {reason}");
                 return Err(RegistryError::Unreachable {

@@ -2,6 +2,8 @@
 
 use super::jws::Fingerprint;
 use crate::cli::text::Shown;
+use crate::domain::DeviceAddress;
+use crate::domain::registry::SILENT_DEVICE;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -73,21 +75,40 @@ impl Reply {
     }
 
     /// What to do about a rejection, where there is something to do.
-    pub(super) fn advice(&self) -> Option<&'static str> {
-        match self.motivo.as_deref()? {
-            "IDENTIDAD" => Some(
-                "la clave no es la de un dispositivo activo: enrólelo de nuevo con --rotar o \
-                 --force",
-            ),
-            "SECUENCIA" => Some(
+    /// The message was `device`'s, of this `kind`.
+    pub(super) fn advice(&self, device: &DeviceAddress, kind: &str) -> Option<String> {
+        let advice = match self.motivo.as_deref()? {
+            // Atalaya tells no more, so neither does this: a new key mends the first alone.
+            "IDENTIDAD" => {
+                return Some(format!(
+                    "la clave está revocada o es de otro, o están desactivados el dispositivo, su \
+                     sede o su empresa: mire GET /api/v1/hardware/{}; con todo activo, enrole una \
+                     clave nueva con --rotar",
+                    device.device
+                ));
+            }
+            "TIPO" if kind == SILENT_DEVICE => {
+                return Some(format!(
+                    "{SILENT_DEVICE} la crea Atalaya misma cuando un dispositivo calla; ninguno la \
+                     envía"
+                ));
+            }
+            "TIPO" => {
+                return Some(format!(
+                    "{kind} no existe o no está activo en la empresa; las mayúsculas cuentan: mire \
+                     GET /api/v1/tipos_alarma?empresa={}",
+                    device.company
+                ));
+            }
+            "SECUENCIA" => {
                 "el contador del archivo quedó atrás (¿una copia antigua?): enrole una clave \
-                 nueva con --rotar",
-            ),
-            "FECHA" => Some("el reloj de este equipo está adelantado"),
-            "TIPO" => Some("ese tipo de alarma no existe o no está activo en la empresa"),
-            "AUDIENCIA" => Some("la instalación se llama de otro modo: enrole con --aud"),
-            _ => None,
-        }
+                 nueva con --rotar"
+            }
+            "FECHA" => "el reloj de este equipo está adelantado",
+            "AUDIENCIA" => "la instalación se llama de otro modo: enrole con --aud",
+            _ => return None,
+        };
+        Some(advice.to_owned())
     }
 }
 
@@ -174,6 +195,25 @@ mod tests {
         assert!(throttled.is_throttled() && !reply.is_throttled());
         assert_eq!(throttled.to_string(), "⛔ RECHAZADA (LIMITE)");
         assert_eq!(Reply::parse(br#"{"estado":"QUIZAS","huella":"ab"}"#), None);
+    }
+
+    #[test]
+    fn advice_says_where_to_look() {
+        let device = "banco/principal/boton-1".parse().unwrap();
+        let advice = |motivo: &str, kind| {
+            let json = format!(r#"{{"estado":"RECHAZADA","motivo":"{motivo}","huella":"ab"}}"#);
+            let reply = Reply::parse(json.as_bytes()).unwrap();
+            reply.advice(&device, kind)
+        };
+        for (motivo, kind, said) in [
+            ("IDENTIDAD", "ROJO", "GET /api/v1/hardware/boton-1"),
+            ("TIPO", "rojo", "GET /api/v1/tipos_alarma?empresa=banco"),
+            ("TIPO", SILENT_DEVICE, "Atalaya misma"),
+        ] {
+            let advice = advice(motivo, kind).unwrap();
+            assert!(advice.contains(said), "{advice}");
+        }
+        assert_eq!(advice("OTRO", "ROJO"), None);
     }
 
     #[test]

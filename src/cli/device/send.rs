@@ -10,7 +10,7 @@ use crate::cli::api::{Answer, Api, BaseUrl, Call, Failure};
 use crate::cli::broker::BrokerArgs;
 use crate::cli::text::Shown;
 use crate::clock::Clock;
-use crate::domain::Slug;
+use crate::domain::{DeviceAddress, Slug};
 use anstream::{eprintln, println};
 use serde_json::{Map, Value};
 use std::error::Error;
@@ -85,27 +85,37 @@ enum SendError {
     Impossible(String),
 }
 
+/// What came of a message.
+enum Outcome {
+    /// An answer.
+    Answered(Reply),
+    /// None in time, though the message may have arrived.
+    Silence,
+    /// There was nobody to send it to: where, and which options say so.
+    Unreached(String, &'static str),
+}
+
 /// Sends one alert.
 ///
 /// # Errors
 /// What has to be mended before it can be sent.
 pub(super) async fn run(args: &SendArgs) -> Result<ExitCode, Box<dyn Error>> {
     let patience = Duration::from_secs(args.timeout);
+    let deadline = Instant::now() + patience;
     let vault = Vault::wait_for(&args.file, patience).await?;
     let mut numbers = Numbers::open(vault, 1)?;
     let message = sign(args, &mut numbers)?;
     let credentials = numbers.credentials().clone();
-    let deadline = Instant::now() + patience;
-    let reply = if args.http {
+    let outcome = if args.http {
         // Whoever comes next need not wait: HTTP knows no client ids that could collide.
         drop(numbers);
         over_http(args, &message, deadline).await?
     } else {
-        let reply = over_mqtt(args, &credentials, &message, deadline).await?;
+        let outcome = over_mqtt(args, &credentials, &message, deadline).await?;
         drop(numbers);
-        reply
+        outcome
     };
-    Ok(tell(&message, reply.as_ref()))
+    Ok(tell(&credentials.address, &message, &outcome))
 }
 
 fn sign(args: &SendArgs, numbers: &mut Numbers) -> Result<Message, Box<dyn Error>> {
@@ -120,13 +130,13 @@ fn sign(args: &SendArgs, numbers: &mut Numbers) -> Result<Message, Box<dyn Error
     Ok(numbers.credentials().signature().sign(&alert, seq, now))
 }
 
-/// Publishes until the answer is there; `None` where it is not in time.
+/// Publishes until the answer is there, or the time is up.
 async fn over_mqtt(
     args: &SendArgs,
     credentials: &Credentials,
     message: &Message,
     deadline: Instant,
-) -> Result<Option<Reply>, Box<dyn Error>> {
+) -> Result<Outcome, Box<dyn Error>> {
     let device = &credentials.address;
     let mut link = Link::open(LinkSettings {
         host: args.broker.host.clone(),
@@ -137,19 +147,24 @@ async fn over_mqtt(
         presence: false,
         session: 0,
     });
-    let reply = until_answered(&mut link, message, deadline).await;
-    link.close().await;
-    Ok(reply?)
+    let outcome = until_answered(&mut link, &args.broker, message, deadline).await;
+    match outcome {
+        // The time is up: no more of it for a goodbye.
+        Ok(Outcome::Silence | Outcome::Unreached(..)) => link.cut(),
+        _ => link.close().await,
+    }
+    Ok(outcome?)
 }
 
 async fn until_answered(
     link: &mut Link,
+    broker: &BrokerArgs,
     message: &Message,
     deadline: Instant,
-) -> Result<Option<Reply>, SendError> {
+) -> Result<Outcome, SendError> {
     let mut outbox = Outbox::default();
     outbox.add(message.clone(), Instant::now());
-    let (mut up, mut throttled) = (false, None);
+    let (mut up, mut reached, mut throttled) = (false, false, None);
     loop {
         let now = Instant::now();
         if up && outbox.due(now).is_some() && link.send(message.bytes.clone()) {
@@ -160,26 +175,30 @@ async fn until_answered(
             news = link.news() => news,
             () = tokio::time::sleep_until(due.min(deadline).into()) => {
                 if Instant::now() >= deadline {
-                    return Ok(throttled);
+                    return Ok(match throttled {
+                        Some(reply) => Outcome::Answered(reply),
+                        None if reached => Outcome::Silence,
+                        None => Outcome::Unreached(broker.to_string(), "--host y --port"),
+                    });
                 }
                 continue;
             }
         };
         match news {
             News::Up => {
-                up = true;
+                (up, reached) = (true, true);
                 outbox.reconnected(Instant::now());
             }
             News::Down(reason) => {
                 up = false;
                 status(&format!(
-                    "sin conexión con el broker, se reintenta: {reason}"
+                    "sin conexión con el broker {broker}, se reintenta: {reason}"
                 ));
             }
             News::Denied(reason) | News::Refused(reason) => return Err(SendError::Denied(reason)),
             News::Order(order) => println!("{order}"),
             News::Reply(reply) => match outbox.hear(&reply, Instant::now()) {
-                Heard::Settled(_) => return Ok(Some(reply)),
+                Heard::Settled(_) => return Ok(Outcome::Answered(reply)),
                 Heard::Later => {
                     status("demasiados mensajes por ahora; se reintenta");
                     throttled = Some(reply);
@@ -190,30 +209,41 @@ async fn until_answered(
     }
 }
 
-/// Posts until the answer is there; `None` where it is not in time.
+/// Posts until the answer is there, or the time is up.
 async fn over_http(
     args: &SendArgs,
     message: &Message,
     deadline: Instant,
-) -> Result<Option<Reply>, SendError> {
+) -> Result<Outcome, SendError> {
     let api = Api::new(args.url.clone(), 1);
     let call = Call::post("/alertas", message.bytes.clone()).of_type("application/jose");
-    let mut wait = FIRST_WAIT;
+    let (mut wait, mut reached) = (FIRST_WAIT, false);
     loop {
-        let (reason, after) = match api.send(&call).await {
+        let Ok(result) = tokio::time::timeout_at(deadline.into(), api.send(&call)).await else {
+            return Ok(Outcome::Silence);
+        };
+        reached |= !matches!(&result, Err(Failure::Passing(again)) if !again.perhaps_done);
+        let (reason, after) = match result {
             Ok(answer) if !matches!(answer.status, 408 | 429 | 500..) => {
-                return read(message, &answer).map(Some);
+                return read(message, &answer).map(Outcome::Answered);
             }
             Ok(answer) => (format!("HTTP {}", answer.status), answer.retry_after),
             Err(Failure::Passing(again)) => (again.reason, again.after),
             Err(Failure::Lasting(reason)) => return Err(SendError::Impossible(reason)),
         };
-        status(&format!("sin respuesta, se reintenta: {reason}"));
+        status(&format!(
+            "sin respuesta de {}, se reintenta: {reason}",
+            args.url
+        ));
         let next = Instant::now() + wait.max(after.unwrap_or_default());
+        tokio::time::sleep_until(next.min(deadline).into()).await;
         if next >= deadline {
-            return Ok(None);
+            return Ok(if reached {
+                Outcome::Silence
+            } else {
+                Outcome::Unreached(args.url.to_string(), "--url")
+            });
         }
-        tokio::time::sleep_until(next.into()).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
 }
@@ -242,21 +272,31 @@ fn read(message: &Message, answer: &Answer) -> Result<Reply, SendError> {
     })
 }
 
-fn tell(message: &Message, reply: Option<&Reply>) -> ExitCode {
-    let Some(reply) = reply else {
-        status(&format!(
-            "nadie respondió al mensaje {} (huella {}); no se sabe si llegó: vuelva a enviar la \
-             alerta",
-            message.seq, message.fingerprint
-        ));
-        return ExitCode::from(EXIT_UNANSWERED);
+fn tell(device: &DeviceAddress, message: &Message, outcome: &Outcome) -> ExitCode {
+    let reply = match outcome {
+        Outcome::Answered(reply) => reply,
+        Outcome::Silence => {
+            status(&format!(
+                "nadie respondió al mensaje {} (huella {}); no se sabe si llegó: vuelva a enviar \
+                 la alerta",
+                message.seq, message.fingerprint
+            ));
+            return ExitCode::from(EXIT_UNANSWERED);
+        }
+        Outcome::Unreached(address, options) => {
+            status(&format!(
+                "no se pudo conectar con {address} y la alerta no salió: ¿está en marcha? Indique \
+                 otra dirección con {options}"
+            ));
+            return ExitCode::from(EXIT_UNANSWERED);
+        }
     };
     println!("{reply}");
     if reply.estado != Verdict::Rejected {
         return ExitCode::SUCCESS;
     }
-    if let Some(advice) = reply.advice() {
-        status(advice);
+    if let Some(advice) = reply.advice(device, &message.kind) {
+        status(&advice);
     }
     ExitCode::from(EXIT_REJECTED)
 }
@@ -277,6 +317,7 @@ mod tests {
     use crate::cli::device::jws::{Key, Signature};
     use crate::domain::Algorithm;
     use bytes::Bytes;
+    use clap::Parser;
 
     fn message() -> Message {
         Signature {
@@ -295,6 +336,54 @@ mod tests {
             retry_after: None,
             body: Bytes::from(body),
         }
+    }
+
+    #[derive(Parser)]
+    struct Wrapper {
+        #[command(flatten)]
+        args: SendArgs,
+    }
+
+    /// How long a second's patience lasts at `port`.
+    async fn patience_at(port: u16, http: bool) -> Duration {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("boton-1.json");
+        Vault::open(&file)
+            .unwrap()
+            .write(&Credentials {
+                address: "banco/principal/boton-1".parse().unwrap(),
+                audience: "atalaya".to_owned(),
+                kid: "k1".to_owned(),
+                key: Key::new(Algorithm::EdDsa, [7; 32]),
+                seq: 0,
+            })
+            .unwrap();
+        let (file, port) = (file.display().to_string(), port.to_string());
+        let url = format!("http://127.0.0.1:{port}");
+        let mut words = vec!["send", &file, "ROJO", "--timeout", "1", "--url", &url];
+        words.extend(["--host", "127.0.0.1", "--port", &port]);
+        words.extend(http.then_some("--http"));
+        let args = Wrapper::try_parse_from(words).unwrap().args;
+        let began = Instant::now();
+        assert_eq!(run(&args).await.unwrap(), ExitCode::from(EXIT_UNANSWERED));
+        began.elapsed()
+    }
+
+    #[actix_web::test]
+    async fn the_wait_is_as_long_as_it_was_told() {
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = mute.local_addr().unwrap().port();
+        let mut waits = vec![
+            patience_at(port, false).await,
+            patience_at(port, true).await,
+        ];
+        drop(mute);
+        waits.extend([
+            patience_at(port, false).await,
+            patience_at(port, true).await,
+        ]);
+        let told = Duration::from_secs(1)..Duration::from_millis(1_500);
+        assert!(waits.iter().all(|wait| told.contains(wait)), "{waits:?}");
     }
 
     #[test]

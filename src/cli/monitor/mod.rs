@@ -18,7 +18,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, ConnectReturnCode, Filter, Packet, Publish, SubAck, SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions, StateError};
 use std::error::Error;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
@@ -99,6 +99,8 @@ struct Monitor {
     left: Option<u64>,
     /// The last status line, so that a broker that stays away is reported once.
     last_status: Option<String>,
+    /// Whether it has been subscribed before: then there is something to have missed.
+    was_up: bool,
 }
 
 impl Monitor {
@@ -112,6 +114,7 @@ impl Monitor {
             out: anstream::stdout(),
             left: args.count.map(NonZeroU64::get),
             last_status: None,
+            was_up: false,
         })
     }
 
@@ -138,9 +141,11 @@ impl Monitor {
 
     async fn connection(&mut self) -> Result<End, MonitorError> {
         let (client, mut events) = AsyncClient::new(self.options.clone(), REQUESTS);
+        let mut greeted = false;
         loop {
             match events.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    greeted = true;
                     let filters = self
                         .filters
                         .iter()
@@ -156,6 +161,11 @@ impl Monitor {
                     }
                 }
                 Ok(_) => {}
+                Err(error) if !greeted && is_no_broker(&error) => {
+                    return Ok(End::Lost(
+                        "no contesta como un broker MQTT; revise --host y --port".to_owned(),
+                    ));
+                }
                 Err(error) => return self.lost(error),
             }
         }
@@ -194,6 +204,10 @@ impl Monitor {
             status = format!("{status}; el broker no permite {}", names(&refused));
         }
         self.status(status);
+        if self.was_up {
+            self.status("puede faltar lo que se publicó mientras no hubo conexión".to_owned());
+        }
+        self.was_up = true;
         Ok(())
     }
 
@@ -230,6 +244,31 @@ impl Monitor {
             eprintln!("atalaya monitor: {}", Shown::from(text.as_str()));
             self.last_status = Some(text);
         }
+    }
+}
+
+/// Whether a connection ended before its CONNACK as one does to what speaks another protocol:
+/// something was there, and it answered nonsense, nothing, or hung up.
+fn is_no_broker(error: &ConnectionError) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match error {
+        ConnectionError::NotConnAck(_) => true,
+        ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => {
+            matches!(
+                error.kind(),
+                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+            )
+        }
+        ConnectionError::MqttState(error) => {
+            matches!(
+                error,
+                StateError::Deserialization(_)
+                    | StateError::WrongPacket
+                    | StateError::ConnectionAborted
+                    | StateError::IncomingPacketTooLarge { .. }
+            )
+        }
+        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@ use super::super::credentials::{Credentials, CredentialsError, Numbers, Vault};
 use super::super::enrol::{Enrolment, enrol};
 use super::super::jws::{Key, base64url};
 use super::super::link::LinkSettings;
-use super::super::registry::{Registry, RegistryError};
+use super::super::registry::{PATIENCE, Registry, RegistryError};
 use super::super::scenario::{Forgery, Group, Scenario};
 use super::player::Role;
 use crate::cli::api::BaseUrl;
@@ -95,7 +95,7 @@ impl<'a> Casting<'a> {
         })?;
         let registry = scenario.enrolar.as_ref().map(|enrolment| {
             let url = url.or(enrolment.url.as_ref()).cloned();
-            Registry::new(url.unwrap_or(default_url))
+            Registry::new(url.unwrap_or(default_url), PATIENCE)
         });
         Ok(Self {
             scenario,
