@@ -537,9 +537,9 @@ fn measure(
     depth: u64,
 ) -> Outcome<Shown> {
     let window = Window::new(args.seconds, depth);
-    let (began, all_before, before) = (Instant::now(), all_busy()?, busy(&args.pids)?);
+    let before = Spent::now(&args.pids)?;
     start(window).into_iter().try_for_each(join)?;
-    let (took, all_after, after) = (began.elapsed(), all_busy()?, busy(&args.pids)?);
+    let spent = before.until(&Spent::now(&args.pids)?);
     let sum = |of: fn(&Tally) -> &AtomicU64| -> u64 {
         let values = tallies
             .iter()
@@ -550,14 +550,45 @@ fn measure(
     let answered = sum(|tally| &tally.answered) as f64;
     // Where the messages ran out before the time, the rest of the window does not count.
     let length = Duration::from_micros(last.unwrap_or_default()).as_secs_f64();
-    let ours: Vec<f64> = before.iter().zip(after).map(|(b, a)| a - b).collect();
-    let others = all_after - all_before - ours.iter().sum::<f64>();
-    let processors = thread::available_parallelism()?.get() as f64;
     Ok(Shown {
         rate: sum(|tally| &tally.answered_in_time) as f64 / length,
-        busy: ours.iter().map(|seconds| seconds / answered).collect(),
-        others: others.max(0.0) / (took.as_secs_f64() * processors),
+        busy: spent.ours.iter().map(|time| time / answered).collect(),
+        others: spent.others()?,
     })
+}
+
+/// Seconds of time: on the clock, of all processors that were busy, and of our processes.
+struct Spent {
+    clock: f64,
+    all: f64,
+    /// Of each process that was asked for, and our own.
+    ours: Vec<f64>,
+}
+
+impl Spent {
+    fn now(pids: &[u32]) -> Outcome<Self> {
+        Ok(Self {
+            clock: since_1970().as_secs_f64(),
+            all: all_busy()?,
+            ours: busy(pids)?,
+        })
+    }
+
+    fn until(&self, later: &Self) -> Self {
+        let ours = self.ours.iter().zip(&later.ours);
+        Self {
+            clock: later.clock - self.clock,
+            all: later.all - self.all,
+            ours: ours.map(|(before, after)| after - before).collect(),
+        }
+    }
+
+    /// The share of all processors that other processes had.
+    fn others(&self) -> Outcome<f64> {
+        let processors = thread::available_parallelism()?.get() as f64;
+        let others = self.all - self.ours.iter().sum::<f64>();
+        Ok(others.max(0.0) / (self.clock * processors))
+    }
 }
 
 /// Seconds of processor time that all processes together have had.
@@ -750,14 +781,15 @@ impl Costs {
     }
 }
 
-fn print_times(site: &str, times: &[Duration]) {
+fn print_times(site: &str, times: &[Duration], others: f64) {
     let at = |percent: usize| {
         let rank = (times.len() * percent).div_ceil(100);
         let time = times.get(rank.saturating_sub(1)).copied();
         time.unwrap_or_default().as_secs_f64() * 1e3
     };
     let [p50, p95, p99, max] = [50, 95, 99, 100].map(at);
-    println!("| {site} | {p50:.1} ms | {p95:.1} ms | {p99:.1} ms | {max:.1} ms |");
+    let others = others * 100.0;
+    println!("| {site} | {p50:.1} ms | {p95:.1} ms | {p99:.1} ms | {max:.1} ms | {others:.0} % |");
 }
 
 fn main() -> Outcome<()> {
@@ -796,10 +828,13 @@ fn main() -> Outcome<()> {
     println!("\n| processor time a message | broker | atalaya | load |");
     println!("| --- | --- | --- | --- |");
     costs.print();
-    println!("\n| 200 alerts/s | p50 | p95 | p99 | max |");
-    println!("| --- | --- | --- | --- | --- |");
+    println!("\n| 200 alerts/s | p50 | p95 | p99 | max | others |");
+    println!("| --- | --- | --- | --- | --- | --- |");
     for (site, fleets) in SITES.iter().zip(&mut sites) {
-        print_times(site, &paced(&args, fleets, &kinds)?);
+        let before = Spent::now(&args.pids)?;
+        let times = paced(&args, fleets, &kinds)?;
+        let spent = before.until(&Spent::now(&args.pids)?);
+        print_times(site, &times, spent.others()?);
     }
     Ok(())
 }
