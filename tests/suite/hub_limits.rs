@@ -49,8 +49,14 @@ async fn strangers_in_crowds_are_counted_and_not_all_kept() {
     let counted = "atalaya_device_messages_total{reason=\"FORMA\",result=\"rejected\"}";
     let rejected = atalaya.metric(counted).await.unwrap();
     assert!((rejected - 2_000.0).abs() < 0.5, "{rejected}");
+    let log = atalaya.log();
+    let told = log
+        .lines()
+        .filter(|line| line.contains("RECHAZADA"))
+        .count();
+    assert!((1..CROWD).contains(&told), "{told} lines in the log");
     let kept = Records::of(&atalaya).number("SELECT count(*) FROM quarantine");
-    assert!(kept < 2_000, "{kept} kept");
+    assert!((1..2_000).contains(&kept), "{kept} kept");
 }
 
 #[actix_web::test]
