@@ -42,8 +42,9 @@ pub(super) struct Expression {
 pub(super) type Outcome = Result<Value, String>;
 
 impl Expression {
-    /// Compiles a text: trimmed, 1 to 2000 characters.
+    /// Compiles a text of 1 to 2000 characters, not counting the blanks around it.
     pub(super) fn compile(text: &str) -> Result<Self, RuleError> {
+        let text = text.trim();
         let problem = match text.chars().count() {
             0 => "empty".to_owned(),
             length if length > MAX_LENGTH => format!("longer than {MAX_LENGTH} characters"),
@@ -53,11 +54,6 @@ impl Expression {
             }
         };
         Err(unplaced(problem))
-    }
-
-    /// Compiles a text that may be surrounded by blanks.
-    pub(super) fn checked(text: &str) -> Result<Self, RuleError> {
-        Self::compile(text.trim())
     }
 
     /// How many patterns it has.
@@ -195,5 +191,24 @@ fn shorten(message: &str) -> String {
     match message.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => format!("{}…", &message[..end]),
         None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No text is known that makes the library panic, so this builds what its parser leaves where
+    /// it has failed, which its interpreter panics at.
+    #[test]
+    fn a_panic_of_the_library_is_an_error_of_the_expression() {
+        let broken = Expression {
+            tree: IdedExpr::default(),
+            patterns: Arc::new([]),
+            copies: 1,
+        };
+        let outcome = broken.evaluate(&Variables::sample(), &Arc::new(Meter::full()));
+        let error = outcome.unwrap_err();
+        assert!(error.starts_with("defect: "), "{error}");
     }
 }

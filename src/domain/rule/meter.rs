@@ -10,7 +10,7 @@ use cel::common::value::Val;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What an evaluation may cost. A loop over all 30,000 numbers that fit in a message costs some
-/// 300,000; the dearest expression that stays within takes tens of milliseconds.
+/// 300,000. What has spent it all has taken from 20 to 85 ms on a slow core.
 pub(super) const BUDGET: u64 = 1_000_000;
 
 /// What all rules together may cost on one alert: however many there are, planning ends within a

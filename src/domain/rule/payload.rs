@@ -64,6 +64,14 @@ impl Template {
             return Err(unplaced("not a JSON object".to_owned()));
         }
         let members = members(raw.get(), 1)?;
+        if members
+            .iter()
+            .map(|(_, node)| node.patterns())
+            .sum::<usize>()
+            > MAX_PATTERNS
+        {
+            return Err(unplaced(format!("more than {MAX_PATTERNS} patterns")));
+        }
         match members
             .iter()
             .find(|(key, _)| RESERVED.contains(&key.as_str()))
@@ -121,7 +129,7 @@ fn text(json: &str) -> Result<Node, RuleError> {
     let text: String = read(json)?;
     match text.strip_prefix('=') {
         Some(literal) if literal.starts_with('=') => Ok(Node::Literal(quoted(literal))),
-        Some(expression) => Ok(Node::Expression(Expression::checked(expression)?)),
+        Some(expression) => Ok(Node::Expression(Expression::compile(expression)?)),
         None => Ok(Node::Literal(json.to_owned())),
     }
 }

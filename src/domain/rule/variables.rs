@@ -1,6 +1,7 @@
 //! What an expression can see: the alert, its device, its site, its kind and the time there.
 
 use super::super::alert::Priority;
+use super::super::registry::AlertKind;
 use super::Situation;
 use super::meter::{Meter, size};
 use cel::common::traits::Indexer;
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use jiff::civil::{DateTime, Weekday, date};
 use jiff::tz::TimeZone;
 use std::collections::HashMap;
+use std::fmt::Display;
 
 type Boxed = Box<dyn Val>;
 
@@ -88,49 +90,27 @@ impl Variables {
             content,
             ..
         } = situation;
-        let items = kind.items.iter().map(|item| text(item.as_str())).collect();
+        let zone = site.time_zone.iana_name().unwrap_or_default();
         let mut values = clock(local(situation.at, &site.time_zone));
         values.extend([
             (
                 "hardware",
-                thing(
-                    "hardware",
-                    device.slug.as_str(),
-                    device.name.as_str(),
-                    [("tipo", text(device.kind.as_str()))],
-                ),
+                device_map(&device.slug, &device.name, &device.kind),
             ),
             (
                 "sede",
                 thing(
                     "sede",
-                    site.slug.as_str(),
-                    site.name.as_str(),
-                    [(
-                        "zona_horaria",
-                        text(site.time_zone.iana_name().unwrap_or_default()),
-                    )],
+                    &site.slug,
+                    &site.name,
+                    [("zona_horaria", text(zone))],
                 ),
             ),
             (
                 "empresa",
-                thing("empresa", company.slug.as_str(), company.name.as_str(), []),
+                thing("empresa", &company.slug, &company.name, []),
             ),
-            (
-                "tipo",
-                thing(
-                    "tipo_alarma",
-                    kind.code.as_str(),
-                    kind.name.as_str(),
-                    [
-                        ("prioridad", text(kind.priority.name())),
-                        ("color", text(kind.colour.as_str())),
-                        ("descripcion", text(kind.description.as_str())),
-                        ("instrucciones", text(kind.instructions.as_str())),
-                        ("elementos", list(items)),
-                    ],
-                ),
-            ),
+            ("tipo", kind_map(kind)),
         ]);
         let alert = Alert {
             kind: kind.code.to_string(),
@@ -139,40 +119,28 @@ impl Variables {
             data: object(content.data.as_deref()),
             late: situation.late,
         };
-        let mut variables = Self { values, alert };
-        variables.set_priority(kind.priority);
-        variables
+        Self::new(values, alert, kind.priority)
     }
 
     /// A situation to try an expression on before it meets a real one: every variable has its
     /// type, and the maps that devices fill are empty.
     pub(super) fn sample() -> Self {
         let mut values = clock(date(2026, 11, 25).at(10, 30, 0, 0));
+        let kind = [
+            ("prioridad", text(Priority::Critical.name())),
+            ("color", text("rojo")),
+            ("descripcion", text("")),
+            ("instrucciones", text("")),
+            ("elementos", list(vec![text("botiquín")])),
+        ];
         values.extend([
-            (
-                "hardware",
-                thing("hardware", "boton-1", "Botón", [("tipo", text("BOTONERA"))]),
-            ),
+            ("hardware", device_map("boton-1", "Botón", "BOTONERA")),
             (
                 "sede",
                 thing("sede", "norte", "Norte", [("zona_horaria", text("UTC"))]),
             ),
             ("empresa", thing("empresa", "banco", "Banco", [])),
-            (
-                "tipo",
-                thing(
-                    "tipo_alarma",
-                    "ROJO",
-                    "Asalto",
-                    [
-                        ("prioridad", text(Priority::Critical.name())),
-                        ("color", text("rojo")),
-                        ("descripcion", text("")),
-                        ("instrucciones", text("")),
-                        ("elementos", list(vec![text("botiquín")])),
-                    ],
-                ),
-            ),
+            ("tipo", thing("tipo_alarma", "ROJO", "Asalto", kind)),
         ]);
         let alert = Alert {
             kind: "ROJO".to_owned(),
@@ -181,8 +149,12 @@ impl Variables {
             data: object(None),
             late: false,
         };
+        Self::new(values, alert, Priority::Critical)
+    }
+
+    fn new(values: HashMap<&'static str, Boxed>, alert: Alert, priority: Priority) -> Self {
         let mut variables = Self { values, alert };
-        variables.set_priority(Priority::Critical);
+        variables.set_priority(priority);
         variables
     }
 
@@ -246,7 +218,7 @@ fn clock(local: DateTime) -> HashMap<&'static str, Boxed> {
         ("minuto", number(local.minute().into())),
         ("dia", text(day_name(weekday))),
         ("dia_semana", number(weekday.to_monday_one_offset().into())),
-        ("fecha", text(&local.date().to_string())),
+        ("fecha", text(local.date())),
     ])
 }
 
@@ -262,8 +234,8 @@ const fn day_name(weekday: Weekday) -> &'static str {
     }
 }
 
-fn text(text: &str) -> Boxed {
-    Box::new(CelString::from(text.to_owned()))
+fn text(text: impl Display) -> Boxed {
+    Box::new(CelString::from(text.to_string()))
 }
 
 fn number(number: i64) -> Boxed {
@@ -288,10 +260,30 @@ fn keyed(entries: impl Iterator<Item = (String, Boxed)>) -> Boxed {
 }
 
 /// What has a code, under the name of its own field, and a name for people.
-fn thing<const N: usize>(field: &str, code: &str, name: &str, rest: [(&str, Boxed); N]) -> Boxed {
+fn thing<const N: usize>(
+    field: &str,
+    code: impl Display,
+    name: impl Display,
+    rest: [(&str, Boxed); N],
+) -> Boxed {
     let own = [(field, text(code)), ("nombre", text(name))];
     let entries = own.into_iter().chain(rest);
     keyed(entries.map(|(key, value)| (key.to_owned(), value)))
+}
+
+fn device_map(code: impl Display, name: impl Display, kind: impl Display) -> Boxed {
+    thing("hardware", code, name, [("tipo", text(kind))])
+}
+
+fn kind_map(kind: &AlertKind) -> Boxed {
+    let rest = [
+        ("prioridad", text(kind.priority.name())),
+        ("color", text(&kind.colour)),
+        ("descripcion", text(kind.description.as_str())),
+        ("instrucciones", text(kind.instructions.as_str())),
+        ("elementos", list(kind.items.iter().map(text).collect())),
+    ];
+    thing("tipo_alarma", &kind.code, &kind.name, rest)
 }
 
 /// What a device has sent as a JSON object; nothing where it sent none. It was checked when it was
