@@ -101,10 +101,13 @@ fn options(broker: &BrokerAddress) -> MqttOptions {
 }
 
 /// Both subscriptions. Alerts that the broker has kept are asked for by nobody: an alert is not
-/// retained, so one that is was planted.
+/// retained, so one that is was planted. One that is being planted is passed on with its flag
+/// (retain as published, MQTT 5 §3.8.3.1), also where it has waited for us: without it the broker
+/// would hand it over as if it were fresh.
 fn filters() -> [Filter; 2] {
     let mut alerts = Filter::new(topics::EVERY_ALERT, QoS::AtLeastOnce);
     alerts.retain_forward_rule = RetainForwardRule::Never;
+    alerts.preserve_retain = true;
     [alerts, Filter::new(topics::EVERY_STATUS, QoS::AtLeastOnce)]
 }
 

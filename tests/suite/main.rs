@@ -28,6 +28,7 @@ mod hub_example;
 mod hub_intake;
 mod hub_life;
 mod hub_limits;
+mod hub_mqtt;
 mod hub_mutations;
 mod hub_registry;
 mod hub_rules;

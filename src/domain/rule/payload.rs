@@ -64,14 +64,6 @@ impl Template {
             return Err(unplaced("not a JSON object".to_owned()));
         }
         let members = members(raw.get(), 1)?;
-        if members
-            .iter()
-            .map(|(_, node)| node.patterns())
-            .sum::<usize>()
-            > MAX_PATTERNS
-        {
-            return Err(unplaced(format!("more than {MAX_PATTERNS} patterns")));
-        }
         match members
             .iter()
             .find(|(key, _)| RESERVED.contains(&key.as_str()))

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod checks;
 pub mod client;
 pub mod device;
+pub mod field;
 pub mod guest;
 pub mod hub;
 pub mod mosquitto;

@@ -92,8 +92,8 @@ impl Subscriber {
     }
 
     /// Publishes as this client; whether the broker agrees is the broker's business.
-    pub async fn publish(&self, topic: &str, retain: bool, payload: &str) {
-        let payload = payload.to_owned().into_bytes();
+    pub async fn publish(&self, topic: &str, retain: bool, payload: impl AsRef<[u8]>) {
+        let payload = payload.as_ref().to_vec();
         self.client
             .publish(topic, QoS::AtLeastOnce, retain, payload)
             .await
