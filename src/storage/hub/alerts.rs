@@ -2,7 +2,8 @@
 
 use super::rows::{self, AlertRow};
 use super::{
-    Group, Hub, HubAnswer, HubRefusal, Intent, Manual, Merge, SECOND, Undecided, Verdict, Verified,
+    Group, Hub, HubAnswer, HubRefusal, Intent, Manual, Merge, SECOND, Undecided, Urgency, Verdict,
+    Verified,
 };
 use crate::domain::registry::{AlertKind, Device};
 use crate::domain::rule::{Situation, plan};
@@ -14,6 +15,7 @@ use crate::domain::{
     MessageRef, Novelty, Plan, Principal, Priority, Prose, Registry, RuleRef, Slug, StepTexts,
 };
 use crate::storage::ledger::uuid_at;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -356,11 +358,6 @@ impl Hub {
             site,
             company,
         } = &cause.located;
-        let held = if cause.plan.commands.is_empty() {
-            BTreeSet::new()
-        } else {
-            self.held_at(site.row, cause.plan.priority)
-        };
         let commands: Vec<DeviceCommand> = cause
             .plan
             .commands
@@ -372,7 +369,7 @@ impl Hub {
                 kind: cause.kind.code.clone(),
                 priority: cause.plan.priority,
                 alert: None,
-                held: held.contains(&command.device),
+                held: self.is_held(&command.device, cause.plan.priority),
             })
             .collect();
         let alert = Alert {
@@ -440,7 +437,23 @@ impl Hub {
         }
         self.open_ids.insert(alert.id, alert.row);
         self.merges.insert(alert.merge(), alert.row);
+        for device in driven_by(&alert) {
+            let wanting = self.wanting.entry(device.clone()).or_default();
+            wanting.insert(urgency(&alert));
+        }
         self.open.insert(alert.row, alert);
+    }
+
+    /// An alert that is over wants no device any more.
+    fn let_go(&mut self, over: &Alert) {
+        for device in driven_by(over) {
+            if let Some(wanting) = self.wanting.get_mut(device) {
+                wanting.remove(&urgency(over));
+                if wanting.is_empty() {
+                    self.wanting.remove(device);
+                }
+            }
+        }
     }
 
     /// Takes a step that somebody wants.
@@ -511,6 +524,7 @@ impl Hub {
             AlertChange::Escalated => self.escalate_again(&mut alert, group.now),
             _ => {
                 alert.closed_at = Some(group.now);
+                self.let_go(&alert);
                 addition.commands = self.release_devices(&alert);
             }
         }
@@ -530,14 +544,11 @@ impl Hub {
         }
     }
 
-    /// The devices that more urgent open alerts of a site have: during a robbery a call for help
-    /// must not put the light to green. What is held is given when the other alert is over.
-    fn held_at(&self, site: i64, priority: Priority) -> BTreeSet<Slug> {
-        self.open
-            .values()
-            .filter(|alert| alert.site == site && alert.priority < priority)
-            .flat_map(|alert| alert.commands.iter().map(|c| c.device.clone()))
-            .collect()
+    /// Whether a more urgent open alert has a device: during a robbery a call for help must not put
+    /// the light to green. What is held is given when the other alert is over.
+    fn is_held(&self, device: &Slug, priority: Priority) -> bool {
+        let first = self.wanting.get(device).and_then(BTreeSet::first);
+        first.is_some_and(|(most_urgent, ..)| *most_urgent < priority)
     }
 
     fn forget_escalation(&mut self, alert: &mut Alert) {
@@ -559,30 +570,23 @@ impl Hub {
     /// What the devices that an alert has driven are told when it is over: that all is normal, or,
     /// where another open alert wants them too, what the most urgent of those wants.
     fn release_devices(&self, over: &Alert) -> Vec<DeviceCommand> {
-        let driven: BTreeSet<&Slug> = over.commands.iter().map(|c| &c.device).collect();
-        let mut others: Vec<&Alert> = self
-            .open
-            .values()
-            .filter(|alert| alert.row != over.row && alert.site == over.site)
-            .filter(|alert| !alert.commands.is_empty())
-            .collect();
-        others.sort_by_key(|alert| (alert.priority, -alert.raised_at));
-        driven
+        let other_of = |device: &Slug| -> Option<&Alert> {
+            let (_, Reverse(row)) = self.wanting.get(device)?.first()?;
+            self.open.get(row)
+        };
+        driven_by(over)
             .into_iter()
-            .flat_map(|device| {
-                let wants = |alert: &&&Alert| alert.commands.iter().any(|c| c.device == *device);
-                match others.iter().find(wants) {
-                    Some(other) => told_again(other, device),
-                    None => vec![DeviceCommand {
-                        device: device.clone(),
-                        payload: None,
-                        rule: None,
-                        kind: over.kind.clone(),
-                        priority: over.priority,
-                        alert: None,
-                        held: false,
-                    }],
-                }
+            .flat_map(|device| match other_of(device) {
+                Some(other) => told_again(other, device),
+                None => vec![DeviceCommand {
+                    device: device.clone(),
+                    payload: None,
+                    rule: None,
+                    kind: over.kind.clone(),
+                    priority: over.priority,
+                    alert: None,
+                    held: false,
+                }],
             })
             .collect()
     }
@@ -725,6 +729,16 @@ fn repeat(
     let entry = append(group, alert, AlertChange::Repeated, principal, addition);
     alert.last_seq = last;
     entry
+}
+
+/// The devices that an alert wants, each once.
+fn driven_by(alert: &Alert) -> BTreeSet<&Slug> {
+    alert.commands.iter().map(|c| &c.device).collect()
+}
+
+/// Orders the alerts that want one device: the most urgent first, and of those the newest.
+fn urgency(alert: &Alert) -> Urgency {
+    (alert.priority, Reverse(alert.row))
 }
 
 /// What `other` told `device`, to be told again.

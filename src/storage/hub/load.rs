@@ -261,6 +261,7 @@ impl Hub {
             open_ids: HashMap::new(),
             merges: HashMap::new(),
             closed: HashMap::new(),
+            wanting: HashMap::new(),
             escalations: BTreeSet::new(),
             silences: BTreeSet::new(),
             watched: HashSet::new(),

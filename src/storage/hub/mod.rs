@@ -26,10 +26,11 @@ use crate::domain::registry::{AlertKind, DeviceKey};
 use crate::domain::rule::{Action, Condition};
 use crate::domain::validation::{Purpose, Reason, Rejected, SignedMessage};
 use crate::domain::{
-    AlertChange, AlertContent, AlertState, Channel, Entry, Fact, Label, Plan, Principal, Prose,
-    Registry, RuleRef, SequenceWindow, Slug,
+    AlertChange, AlertContent, AlertState, Channel, Entry, Fact, Label, Plan, Principal, Priority,
+    Prose, Registry, RuleRef, SequenceWindow, Slug,
 };
 use jiff::tz::TimeZone;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -113,7 +114,7 @@ pub struct KindSpec {
     /// For people.
     pub name: Label,
     /// How urgent.
-    pub priority: crate::domain::Priority,
+    pub priority: Priority,
     /// What lights show.
     pub colour: Label,
     /// What it means.
@@ -457,6 +458,9 @@ pub struct HubSettings {
 /// one that came late would keep the hardware still when the real one comes.
 type Merge = (i64, Slug, bool);
 
+/// How urgently an open alert wants a device: its priority, and of two alike the newer.
+type Urgency = (Priority, Reverse<i64>);
+
 /// What a key has been used for, and when it was heard last.
 #[derive(Debug, Clone)]
 struct KeyUse {
@@ -490,6 +494,8 @@ pub(super) struct Hub {
     merges: HashMap<Merge, i64>,
     /// Alerts that were closed within the bounce window, until a sweep.
     closed: HashMap<Merge, Alert>,
+    /// For each device the open alerts that want it.
+    wanting: HashMap<Slug, BTreeSet<Urgency>>,
     escalations: BTreeSet<(i64, i64)>,
     /// When each device that is watched may be silent for too long. One entry a device, moved only
     /// when it is due: messages do not touch it.
