@@ -16,7 +16,7 @@ use crate::instruments::Instruments;
 use crate::storage::hub::{Intent, Suspect, Verdict, Verified, intent_of, quarantine};
 use crate::storage::{HubAnswer, HubCommand, HubOrder, HubRefusal, HubView, WriteError, Writer};
 use crate::wire::alerts::{Outcome, ReplyBody};
-use crate::wire::jws;
+use crate::wire::{jws, topics};
 use actix::prelude::*;
 use bytes::Bytes;
 use governor::clock::DefaultClock;
@@ -178,45 +178,54 @@ impl AlertValidator {
     }
 
     /// The checks that cost next to nothing, in their order.
-    fn admit(&self, submission: &SubmitAlert) -> Result<Admitted, Refusal> {
+    fn admit(&self, submission: &SubmitAlert) -> Result<Admitted, Box<Refusal>> {
         let registry = self.desk.parts.view.registry();
-        let message = jws::parse(&submission.message).map_err(|malformed| Refusal {
-            rejected: malformed.rejected(),
-            seq: None,
-            claimed: submission.topic.clone(),
-            silently: false,
-            stranger: true,
+        let message = jws::parse(&submission.message).map_err(|malformed| {
+            Box::new(Refusal {
+                rejected: malformed.rejected(),
+                envelope: Envelope {
+                    seq: None,
+                    digest: jws::digest(&submission.message),
+                    claimed: submission.topic.clone(),
+                },
+                silently: self.is_crowded(),
+            })
         })?;
-        let subject = message.claims.subject.clone();
-        let seq = Some(message.claims.seq);
-        let claimed = Some(submission.topic.clone().unwrap_or(subject));
-        let refuse = |rejected| Refusal {
-            rejected,
-            seq,
-            claimed: claimed.clone(),
-            silently: false,
-            stranger: false,
+        let refuse = |rejected, silently| {
+            Box::new(Refusal {
+                rejected,
+                envelope: Envelope {
+                    // The topic is where an answer would go; what is signed may name somebody else.
+                    claimed: submission
+                        .topic
+                        .clone()
+                        .or(Some(message.claims.subject.clone())),
+                    ..Envelope::of(&message)
+                },
+                silently,
+            })
         };
         let located = validation::identify(&registry, &message, submission.topic.as_ref())
-            .map_err(|rejected| Refusal {
-                stranger: true,
-                ..refuse(rejected)
-            })?;
+            .map_err(|rejected| refuse(rejected, self.is_crowded()))?;
         let device = located.device.row;
         if self.limiter.check_key(&device).is_err() {
             let rejected = Rejected::new(Reason::Limit, "demasiados mensajes seguidos");
-            return Err(Refusal {
-                silently: self.complaints.check_key(&device).is_err(),
-                ..refuse(rejected)
-            });
+            let silently = self.complaints.check_key(&device).is_err();
+            return Err(refuse(rejected, silently));
         }
-        let key = validation::key_of(&registry, &message, &located.device).map_err(refuse)?;
+        let key = validation::key_of(&registry, &message, &located.device)
+            .map_err(|rejected| refuse(rejected, false))?;
         Ok(Admitted {
             registry,
             message,
             located,
             key,
         })
+    }
+
+    /// Whether there are too many messages that fail before the limit of any device is asked.
+    fn is_crowded(&self) -> bool {
+        self.strangers.check().is_err()
     }
 }
 
@@ -235,16 +244,30 @@ struct Unverified {
     verdict: oneshot::Sender<Result<Verified, Rejected>>,
 }
 
-/// A message that has not.
-struct Refusal {
-    rejected: Rejected,
+/// What an answer to a message needs to know of it.
+struct Envelope {
     seq: Option<u64>,
+    digest: [u8; 32],
     /// The device that it claims to be from.
     claimed: Option<DeviceAddress>,
+}
+
+impl Envelope {
+    fn of(message: &SignedMessage) -> Self {
+        Self {
+            seq: Some(message.claims.seq),
+            digest: message.digest,
+            claimed: Some(message.claims.subject.clone()),
+        }
+    }
+}
+
+/// A message that has failed a cheap check.
+struct Refusal {
+    rejected: Rejected,
+    envelope: Envelope,
     /// Whether even the answer is spared, and with it the log and quarantine.
     silently: bool,
-    /// Whether it came before the limit of any device.
-    stranger: bool,
 }
 
 impl Checkpoint {
@@ -254,59 +277,35 @@ impl Checkpoint {
         submission: SubmitAlert,
         admitted: Admitted,
     ) -> Result<Submitted, SubmitError> {
-        let seq = admitted.message.claims.seq;
-        let subject = admitted.message.claims.subject.clone();
-        let digest = admitted.message.digest;
-        match self.verify(admitted, submission.received_at).await? {
+        let envelope = Envelope::of(&admitted.message);
+        let verdict = match self.verify(admitted, submission.received_at).await? {
             Ok(verified) => {
                 self.note_failed_rules(&verified.intent);
-                let verdict = self.commit(verified, submission.channel).await?;
-                let received_at = submission.received_at;
-                Ok(match verdict {
-                    Verdict::Rejected(rejected) => self.refuse(
-                        &submission,
-                        Refusal {
-                            rejected,
-                            seq: Some(seq),
-                            claimed: Some(subject),
-                            silently: false,
-                            stranger: false,
-                        },
-                    ),
-                    Verdict::Accepted {
-                        alert,
-                        rules,
-                        at,
-                        journaled,
-                    } => {
-                        self.parts.instruments.devices.message("accepted", "");
-                        self.parts
-                            .instruments
-                            .devices
-                            .committed(self.since(received_at));
-                        let outcome = Outcome::Accepted;
-                        let reply = ReplyBody::new(outcome, Some(seq), &digest, at);
-                        self.conclude(reply, alert, &rules, (!journaled).then_some(&subject))
-                    }
-                    Verdict::Duplicate { alert } => {
-                        self.parts.instruments.devices.message("duplicate", "");
-                        let (outcome, now) = (Outcome::Duplicate, self.parts.clock.now());
-                        let reply = ReplyBody::new(outcome, Some(seq), &digest, now);
-                        self.conclude(reply, alert, &[], Some(&subject))
-                    }
-                })
+                self.commit(verified, submission.channel).await?
             }
-            Err(rejected) => Ok(self.refuse(
-                &submission,
-                Refusal {
-                    rejected,
-                    seq: Some(seq),
-                    claimed: Some(subject),
-                    silently: false,
-                    stranger: false,
-                },
-            )),
-        }
+            Err(rejected) => Verdict::Rejected(rejected),
+        };
+        let devices = &self.parts.instruments.devices;
+        let to = envelope.claimed.as_ref();
+        Ok(match verdict {
+            Verdict::Rejected(rejected) => self.refuse(&submission, &envelope, rejected, false),
+            Verdict::Accepted {
+                alert,
+                rules,
+                at,
+                journaled,
+            } => {
+                devices.message("accepted", "");
+                devices.committed(self.since(submission.received_at));
+                let to = to.filter(|_| !journaled);
+                self.conclude(Outcome::Accepted, &envelope, at, (alert, &rules), to)
+            }
+            Verdict::Duplicate { alert } => {
+                devices.message("duplicate", "");
+                let now = self.parts.clock.now();
+                self.conclude(Outcome::Duplicate, &envelope, now, (alert, &[]), to)
+            }
+        })
     }
 
     /// Checks the signature and plans what the rules want, on a thread that may be busy.
@@ -353,14 +352,13 @@ impl Checkpoint {
     }
 
     /// Answers a message that was refused, counts it and keeps it for an operator.
-    fn refuse(&self, submission: &SubmitAlert, refusal: Refusal) -> Submitted {
-        let Refusal {
-            rejected,
-            seq,
-            claimed,
-            silently,
-            ..
-        } = refusal;
+    fn refuse(
+        &self,
+        submission: &SubmitAlert,
+        envelope: &Envelope,
+        rejected: Rejected,
+        silently: bool,
+    ) -> Submitted {
         let reason = rejected.reason;
         self.parts
             .instruments
@@ -370,39 +368,28 @@ impl Checkpoint {
         if let Some(count) = index.and_then(|index| self.refused.get(index)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let digest = jws::digest(&submission.message);
         if reason != Reason::Limit && !silently {
-            let claimed = claimed
-                .as_ref()
-                .map_or_else(String::new, ToString::to_string);
+            let claimed = envelope.claimed.as_ref();
+            let claimed = claimed.map_or_else(String::new, ToString::to_string);
             log::warn!(target: crate::logging::ALERTS, "RECHAZADA {claimed}: {rejected}");
-            self.suspect(submission, &claimed, digest, rejected);
+            self.suspect(submission, envelope, rejected);
         }
+        let to = envelope.claimed.as_ref().filter(|_| !silently);
         let now = self.parts.clock.now();
-        let reply = ReplyBody::new(Outcome::Rejected(reason), seq, &digest, now);
-        let mut submitted = self.conclude(reply, None, &[], claimed.as_ref().filter(|_| !silently));
+        let outcome = Outcome::Rejected(reason);
+        let mut submitted = self.conclude(outcome, envelope, now, (None, &[]), to);
         submitted.rejected = Some(rejected);
         submitted
     }
 
-    fn suspect(
-        &self,
-        submission: &SubmitAlert,
-        claimed: &str,
-        digest: [u8; 32],
-        rejected: Rejected,
-    ) {
+    fn suspect(&self, submission: &SubmitAlert, envelope: &Envelope, rejected: Rejected) {
         let kept = submission.message.len().min(quarantine::BYTES);
-        let device = claimed.rsplit('/').next().and_then(|d| Slug::parse(d).ok());
         let suspect = Suspect {
-            digest,
+            digest: envelope.digest,
             received_at: submission.received_at,
             channel: submission.channel,
-            topic: submission
-                .topic
-                .as_ref()
-                .map(|topic| format!("empresas/{topic}/alerta")),
-            device,
+            topic: submission.topic.as_ref().map(topics::alert),
+            device: envelope.claimed.as_ref().map(|from| from.device.clone()),
             rejected,
             message: submission.message[..kept].to_vec(),
             truncated: kept < submission.message.len(),
@@ -415,12 +402,13 @@ impl Checkpoint {
     /// The answer, published to `device` where it is one that we know by that very address.
     fn conclude(
         &self,
-        reply: ReplyBody,
-        alert: Option<Uuid>,
-        rules: &[RuleRef],
+        outcome: Outcome,
+        envelope: &Envelope,
+        at: i64,
+        (alert, rules): (Option<Uuid>, &[RuleRef]),
         device: Option<&DeviceAddress>,
     ) -> Submitted {
-        let reply = reply.about(alert, rules);
+        let reply = ReplyBody::new(outcome, envelope.seq, &envelope.digest, at).about(alert, rules);
         if let (Some(device), Some(publisher)) = (device, &self.parts.publisher) {
             let registry = self.parts.view.registry();
             let known = registry.device(&device.device);
@@ -606,11 +594,14 @@ impl Handler<SubmitAlert> for AlertValidator {
                 let _permit = permit;
                 desk.pass(submission, admitted).await
             }),
-            Err(mut refusal) => {
-                if refusal.stranger && self.strangers.check().is_err() {
-                    refusal.silently = true;
-                }
-                Box::pin(std::future::ready(Ok(desk.refuse(&submission, refusal))))
+            Err(refusal) => {
+                let Refusal {
+                    rejected,
+                    envelope,
+                    silently,
+                } = *refusal;
+                let submitted = desk.refuse(&submission, &envelope, rejected, silently);
+                Box::pin(std::future::ready(Ok(submitted)))
             }
         }
     }

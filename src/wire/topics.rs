@@ -41,6 +41,18 @@ pub const EVERY_ALERT: &str = "empresas/+/+/+/alerta";
 /// What every device says of itself.
 pub const EVERY_STATUS: &str = "empresas/+/+/+/estado";
 
+/// The alerts of a device.
+#[must_use]
+pub fn alert(device: &DeviceAddress) -> String {
+    format!("{COMPANIES}{device}/alerta")
+}
+
+/// What a device says of itself.
+#[must_use]
+pub fn status(device: &DeviceAddress) -> String {
+    format!("{COMPANIES}{device}/estado")
+}
+
 /// The answers to a device.
 #[must_use]
 pub fn reply(device: &DeviceAddress) -> String {

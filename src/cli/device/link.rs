@@ -55,11 +55,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const ONLINE: &str = r#"{"estado":"en_linea"}"#;
 const OFFLINE: &str = r#"{"estado":"fuera_de_linea"}"#;
 
-/// The topic that `device` publishes on which ends in `leaf`.
-fn topic(device: &DeviceAddress, leaf: &str) -> String {
-    format!("empresas/{device}/{leaf}")
-}
-
 /// Where, as whom and how to connect.
 #[derive(Debug, Clone)]
 pub(super) struct LinkSettings {
@@ -284,7 +279,7 @@ impl Line {
                         let _ = poll.as_mut().await;
                         return Next::Goodbye;
                     };
-                    let topic = topic(&self.settings.publishes_as, "alerta");
+                    let topic = topics::alert(&self.settings.publishes_as);
                     if publish(client, topic, false, message).is_err() {
                         return Next::Full;
                     }
@@ -296,7 +291,7 @@ impl Line {
 
     fn say_goodbye(&self, client: &AsyncClient) {
         if self.settings.presence {
-            let topic = topic(&self.settings.device, "estado");
+            let topic = topics::status(&self.settings.device);
             let _ = publish(client, topic, true, OFFLINE.into());
         }
         let _ = client.try_disconnect();
@@ -368,7 +363,7 @@ impl Line {
     }
 
     fn announce(&self, client: &AsyncClient, flight: &mut Flight) {
-        let topic = topic(&self.settings.device, "estado");
+        let topic = topics::status(&self.settings.device);
         if self.settings.presence && publish(client, topic, true, ONLINE.into()).is_ok() {
             flight.handed += 1;
         }
@@ -436,7 +431,7 @@ fn options(settings: &LinkSettings) -> MqttOptions {
         .set_session_expiry_interval(Some(settings.session))
         .set_credentials(settings.login.user.clone(), settings.login.password.clone());
     if settings.presence {
-        let topic = topic(&settings.device, "estado");
+        let topic = topics::status(&settings.device);
         let will = LastWill::new(topic, OFFLINE, QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
     }
