@@ -34,7 +34,7 @@ const IN_FLIGHT: u16 = 1_000;
 
 /// The largest packet that is taken from a broker. Brokers are set to less, since a packet that is
 /// refused here would come again and again.
-const PACKET_LIMIT: u32 = 256 * 1024;
+pub(super) const PACKET_LIMIT: u32 = 256 * 1024;
 
 /// How often a silent connection is probed; twice that finds a broker that stalls.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -126,22 +126,28 @@ pub fn open(
     (outbound, events)
 }
 
-/// Sends each packet at once: Nagle's algorithm would keep it back until what went before it is
-/// acknowledged, which the other side's kernel may put off for 40 ms.
-pub(super) fn at_once() -> NetworkOptions {
+/// What every connection of ours to a broker has in common. It sends each packet at once: Nagle's
+/// algorithm would keep it back until what went before it is acknowledged, which the other side's
+/// kernel may put off for 40 ms.
+pub(super) fn base_options(broker: &BrokerAddress) -> MqttOptions {
+    let mut options = MqttOptions::new(broker.client_id.clone(), broker.host.clone(), broker.port);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
-    network
-}
-
-fn options(broker: &BrokerAddress, will: &Presence<'_>) -> MqttOptions {
-    let mut options = MqttOptions::new(broker.client_id.clone(), broker.host.clone(), broker.port);
-    let will = will.event();
     options
         .set_keep_alive(KEEP_ALIVE)
         .set_connection_timeout(CONNECT_TIMEOUT)
+        .set_network_options(network);
+    if let Some(login) = &broker.login {
+        options.set_credentials(login.user.clone(), login.password.clone());
+    }
+    options
+}
+
+fn options(broker: &BrokerAddress, will: &Presence<'_>) -> MqttOptions {
+    let mut options = base_options(broker);
+    let will = will.event();
+    options
         .set_clean_start(true)
-        .set_network_options(at_once())
         .set_outgoing_inflight_upper_limit(IN_FLIGHT)
         .set_last_will(LastWill::new(
             will.topic,
@@ -151,19 +157,9 @@ fn options(broker: &BrokerAddress, will: &Presence<'_>) -> MqttOptions {
             None,
         ))
         .set_connect_properties(ConnectProperties {
-            session_expiry_interval: None,
-            receive_maximum: None,
             max_packet_size: Some(PACKET_LIMIT),
-            topic_alias_max: None,
-            request_response_info: None,
-            request_problem_info: None,
-            user_properties: Vec::new(),
-            authentication_method: None,
-            authentication_data: None,
+            ..ConnectProperties::new()
         });
-    if let Some(login) = &broker.login {
-        options.set_credentials(login.user.clone(), login.password.clone());
-    }
     options
 }
 

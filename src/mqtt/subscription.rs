@@ -4,7 +4,7 @@
 //! Messages are answered in the order in which they came (MQTT 5 §4.6), whatever the order in which
 //! they are done. What is unacknowledged when a connection ends comes again on the next.
 
-use super::connection::{BrokerAddress, DownCause, at_once, cause_of};
+use super::connection::{BrokerAddress, DownCause, PACKET_LIMIT, base_options, cause_of};
 use crate::wire::topics;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -15,7 +15,6 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, Filter, Packet, Publish, RetainForwardRule, SubAck, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
-use std::time::Duration;
 
 /// Messages that the broker may send before the first of them is acknowledged: what a group commit
 /// takes.
@@ -24,16 +23,6 @@ pub const RECEIVE_MAXIMUM: u16 = 256;
 /// Messages under way beyond which nothing more is read: those of quality of service 0 keep to no
 /// receive maximum.
 const UNDER_WAY: usize = 2 * RECEIVE_MAXIMUM as usize;
-
-/// The largest packet that is taken from a broker: more than any broker here lets through, since a
-/// packet that is refused here would come again and again.
-const PACKET_LIMIT: u32 = 256 * 1024;
-
-/// How often a silent connection is probed; twice that finds a broker that stalls.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
-/// How long a broker has to answer CONNECT, in seconds.
-const CONNECT_TIMEOUT: u64 = 5;
 
 /// The session never expires: alerts wait for us however long we are away (MQTT 5 §3.1.2.11.2).
 const SESSION_EXPIRY: u32 = u32::MAX;
@@ -81,12 +70,9 @@ pub async fn listen(broker: &BrokerAddress, listener: &impl Listener) -> Over {
 }
 
 fn options(broker: &BrokerAddress) -> MqttOptions {
-    let mut options = MqttOptions::new(broker.client_id.clone(), broker.host.clone(), broker.port);
+    let mut options = base_options(broker);
     options
-        .set_keep_alive(KEEP_ALIVE)
-        .set_connection_timeout(CONNECT_TIMEOUT)
         .set_clean_start(false)
-        .set_network_options(at_once())
         .set_manual_acks(true)
         .set_connect_properties(ConnectProperties {
             session_expiry_interval: Some(SESSION_EXPIRY),
@@ -94,9 +80,6 @@ fn options(broker: &BrokerAddress) -> MqttOptions {
             max_packet_size: Some(PACKET_LIMIT),
             ..ConnectProperties::new()
         });
-    if let Some(login) = &broker.login {
-        options.set_credentials(login.user.clone(), login.password.clone());
-    }
     options
 }
 
