@@ -178,6 +178,12 @@ impl Registry {
         self.types.get(code)
     }
 
+    /// How long a device may say nothing, in seconds; for ever where there is none.
+    #[must_use]
+    pub fn silence_of(&self, device: &Device) -> Option<i64> {
+        self.types.get(&device.kind)?.silence
+    }
+
     /// All types, in no order.
     pub fn device_types(&self) -> impl Iterator<Item = &Arc<DeviceType>> {
         self.types.values()

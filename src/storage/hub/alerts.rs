@@ -11,13 +11,14 @@ use crate::domain::validation::{
     Located, Rejected, is_late, key_of, kind_of, locate, out_of_sequence,
 };
 use crate::domain::{
-    AlertChange, AlertContent, AlertState, AlertStep, DeviceAddress, DeviceCommand, Entry, Fact,
+    AlertChange, AlertContent, AlertState, AlertStep, DeviceAddress, DeviceCommand, Fact,
     MessageRef, Novelty, Plan, Principal, Priority, Prose, Registry, RuleRef, Slug, StepTexts,
 };
 use crate::storage::ledger::uuid_at;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// An alert as the writer holds it: open, or closed a moment ago.
@@ -64,6 +65,16 @@ struct Cause {
     plan: Plan,
     message: Option<MessageRef>,
     principal: Principal,
+}
+
+/// What came of a cause.
+struct Raised {
+    row: i64,
+    id: Uuid,
+    /// Whether it made an alert, and did not repeat one.
+    created: bool,
+    /// The rules that it set off.
+    rules: Vec<RuleRef>,
 }
 
 /// What a step adds to an alert.
@@ -195,17 +206,13 @@ impl Hub {
             }),
             principal: Principal::Device,
         };
-        let (entry, alert, id, _) = self.raise(group, cause);
+        let raised = self.raise(group, cause);
         let seq = i64::try_from(claims.seq).unwrap_or(i64::MAX);
         self.accepted
-            .insert((verified.key.row, seq), (alert, id, digest));
-        let rules = match &entry.fact {
-            Fact::Alert(step) => step.rules.clone(),
-            _ => Vec::new(),
-        };
+            .insert((verified.key.row, seq), (raised.row, raised.id, digest));
         Ok(Verdict::Accepted {
-            alert: Some(id),
-            rules,
+            alert: Some(raised.id),
+            rules: raised.rules,
             at: group.now,
             journaled: true,
         })
@@ -307,12 +314,12 @@ impl Hub {
             message: None,
             principal: group.order.principal,
         };
-        let (_, _, id, created) = self.raise(group, cause);
+        let Raised { id, created, .. } = self.raise(group, cause);
         Ok(HubAnswer::Alert { id, created })
     }
 
     /// Makes an alert, or raises the count of the one that it repeats.
-    fn raise(&mut self, group: &mut Group<'_>, cause: Cause) -> (Arc<Entry>, i64, Uuid, bool) {
+    fn raise(&mut self, group: &mut Group<'_>, cause: Cause) -> Raised {
         let merge = (
             cause.located.device.row,
             cause.kind.code.clone(),
@@ -326,7 +333,7 @@ impl Hub {
             content: cause.content,
             ..Addition::default()
         };
-        let entry = repeat(group, &mut alert, cause.principal, addition);
+        repeat(group, &mut alert, cause.principal, addition);
         let (row, id) = (alert.row, alert.id);
         self.changed.insert(row, AlertRow::new(&alert));
         if alert.state.is_open() {
@@ -334,78 +341,35 @@ impl Hub {
         } else {
             self.closed.insert(merge, alert);
         }
-        (entry, row, id, false)
+        Raised {
+            row,
+            id,
+            created: false,
+            rules: Vec::new(),
+        }
     }
 
     /// The alert whose count a further one of the same kind from the same device raises: one that
     /// is open, or one that was touched within the time that a button bounces.
     fn to_repeat(&self, merge: &Merge, now: i64) -> Option<Alert> {
         let open = self.merges.get(merge).and_then(|row| self.open.get(row));
-        let bounce = i64::try_from(self.settings.bounce.as_micros()).unwrap_or(i64::MAX);
-        let bounced = || {
-            let closed = self.closed.get(merge)?;
-            (now.saturating_sub(closed.touched_at) <= bounce).then_some(closed)
-        };
-        open.or_else(bounced).cloned()
+        let bounces = bounces(self.settings.bounce, now);
+        let closed = || self.closed.get(merge).filter(|closed| bounces(closed));
+        open.or_else(closed).cloned()
     }
 
-    fn create(&mut self, group: &mut Group<'_>, cause: Cause) -> (Arc<Entry>, i64, Uuid, bool) {
+    fn create(&mut self, group: &mut Group<'_>, cause: Cause) -> Raised {
         let row = self.next.alert;
         self.next.alert += 1;
-        let now = group.now;
-        let Located {
-            device,
-            site,
-            company,
-        } = &cause.located;
-        let commands: Vec<DeviceCommand> = cause
-            .plan
-            .commands
-            .iter()
-            .map(|command| DeviceCommand {
-                device: command.device.clone(),
-                payload: Some(Arc::clone(&command.payload)),
-                rule: Some(command.rule),
-                kind: cause.kind.code.clone(),
-                priority: cause.plan.priority,
-                alert: None,
-                held: self.is_held(&command.device, cause.plan.priority),
-            })
-            .collect();
-        let alert = Alert {
-            row,
-            id: uuid_at(now),
-            company: company.row,
-            site: site.row,
-            device: device.row,
-            address: DeviceAddress {
-                company: company.slug.clone(),
-                site: site.slug.clone(),
-                device: device.slug.clone(),
-            },
-            kind: cause.kind.code.clone(),
-            priority: cause.plan.priority,
-            state: AlertState::New,
-            late: cause.late,
-            count: 1,
-            escalations: 0,
-            freezes: !cause.plan.freeze.is_empty(),
-            raised_at: now,
-            updated_at: now,
-            acknowledged_at: None,
-            closed_at: None,
-            escalate_at: cause.kind.escalation.map(|after| now + after * SECOND),
-            first_seq: group.lane.head().seq + 1,
-            last_seq: 0,
-            touched_at: now,
-            commands: commands.clone(),
-        };
+        let commands = self.commands_of(&cause);
+        let mut alert = new_alert(row, group, &cause, commands.clone());
+        let rules = cause.plan.rules;
         let addition = Addition {
             message: cause.message,
             content: cause.content,
             reason: None,
             commands,
-            rules: cause.plan.rules.clone(),
+            rules: rules.clone(),
             notify: cause
                 .plan
                 .notify
@@ -413,18 +377,32 @@ impl Hub {
                 .map(|(group, _)| group)
                 .collect(),
         };
+        let principal = cause.principal;
+        append(group, &mut alert, AlertChange::Raised, principal, addition);
         let id = alert.id;
-        let mut alert = alert;
-        let entry = append(
-            group,
-            &mut alert,
-            AlertChange::Raised,
-            cause.principal,
-            addition,
-        );
         self.changed.insert(row, AlertRow::new(&alert));
         self.put_open(alert);
-        (entry, row, id, true)
+        Raised {
+            row,
+            id,
+            created: true,
+            rules,
+        }
+    }
+
+    /// What the site's devices are to be told because of a new alert.
+    fn commands_of(&self, cause: &Cause) -> Vec<DeviceCommand> {
+        let priority = cause.plan.priority;
+        let planned = cause.plan.commands.iter().map(|command| DeviceCommand {
+            device: command.device.clone(),
+            payload: Some(Arc::clone(&command.payload)),
+            rule: Some(command.rule),
+            kind: cause.kind.code.clone(),
+            priority,
+            alert: None,
+            held: self.is_held(&command.device, priority),
+        });
+        planned.collect()
     }
 
     /// Takes an alert into memory as an open one.
@@ -465,16 +443,16 @@ impl Hub {
         reason: Option<&Prose>,
     ) -> Result<HubAnswer, Undecided> {
         let answer = Ok(HubAnswer::Alert { id, created: false });
-        let state = match self.open_ids.get(&id).and_then(|row| self.open.get(row)) {
-            Some(alert) => alert.state,
-            None => self.state_of_closed(group, id)?,
+        let open = self.open_ids.get(&id).and_then(|row| self.open.get(row));
+        let (state, row) = match open {
+            Some(alert) => (alert.state, Some(alert.row)),
+            None => (self.state_of_closed(group, id)?, None),
         };
         match change.apply(state) {
             Err(wrong) => Err(HubRefusal::WrongStep(wrong.state).into()),
             // Somebody was faster and wanted the same.
             Ok(None) => answer,
             Ok(Some(_)) => {
-                let row = self.open_ids.get(&id).copied();
                 let row = row.ok_or(HubRefusal::WrongStep(state))?;
                 let addition = Addition {
                     reason: reason
@@ -489,9 +467,6 @@ impl Hub {
     }
 
     fn state_of_closed(&self, group: &mut Group<'_>, id: Uuid) -> Result<AlertState, Undecided> {
-        if let Some(alert) = self.closed.values().find(|alert| alert.id == id) {
-            return Ok(alert.state);
-        }
         // Closed by this very group, so that the database does not know it yet.
         let closed_now = self.changed.values().find_map(|row| row.state_of(id));
         if let Some(state) = closed_now {
@@ -593,10 +568,9 @@ impl Hub {
 
     /// Takes what is due: escalations, and devices that have fallen silent.
     pub(super) fn sweep(&mut self, group: &mut Group<'_>, hearing_since: Option<i64>) {
-        let bounce = i64::try_from(self.settings.bounce.as_micros()).unwrap_or(i64::MAX);
         let now = group.now;
-        self.closed
-            .retain(|_, alert| now.saturating_sub(alert.touched_at) <= bounce);
+        let bounces = bounces(self.settings.bounce, now);
+        self.closed.retain(|_, alert| bounces(alert));
         for _ in 0..SWEEP {
             let Some((due, row)) = self.escalations.first().copied() else {
                 break;
@@ -638,8 +612,9 @@ impl Hub {
         let Some(device) = registry.device_at(row).filter(|d| registry.is_heard(d)) else {
             return;
         };
-        let silence = registry.device_type(&device.kind).and_then(|t| t.silence);
-        let Some(silence) = silence else { return };
+        let Some(silence) = registry.silence_of(device) else {
+            return;
+        };
         if since + silence * SECOND > group.now {
             return self.watch(row, since);
         }
@@ -675,11 +650,7 @@ impl Hub {
         let Some(device) = self.registry.device_at(row) else {
             return;
         };
-        let silence = self
-            .registry
-            .device_type(&device.kind)
-            .and_then(|t| t.silence);
-        if let Some(silence) = silence
+        if let Some(silence) = self.registry.silence_of(device)
             && self.watched.insert(row)
         {
             self.silences.insert((since + silence * SECOND, row));
@@ -708,17 +679,56 @@ impl Hub {
     }
 }
 
+/// The alert that a cause makes, before its first step.
+fn new_alert(row: i64, group: &Group<'_>, cause: &Cause, commands: Vec<DeviceCommand>) -> Alert {
+    let Located {
+        device,
+        site,
+        company,
+    } = &cause.located;
+    let now = group.now;
+    Alert {
+        row,
+        id: uuid_at(now),
+        company: company.row,
+        site: site.row,
+        device: device.row,
+        address: DeviceAddress {
+            company: company.slug.clone(),
+            site: site.slug.clone(),
+            device: device.slug.clone(),
+        },
+        kind: cause.kind.code.clone(),
+        priority: cause.plan.priority,
+        state: AlertState::New,
+        late: cause.late,
+        count: 1,
+        escalations: 0,
+        freezes: !cause.plan.freeze.is_empty(),
+        raised_at: now,
+        updated_at: now,
+        acknowledged_at: None,
+        closed_at: None,
+        escalate_at: cause.kind.escalation.map(|after| now + after * SECOND),
+        first_seq: group.lane.head().seq + 1,
+        last_seq: 0,
+        touched_at: now,
+        commands,
+    }
+}
+
 /// What is taken of what is due in one sweep; the rest comes with the next.
 const SWEEP: usize = 256;
 
+/// Whether a press at `now` may still be a bounce of the one that touched an alert last.
+fn bounces(within: Duration, now: i64) -> impl Fn(&Alert) -> bool {
+    let within = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
+    move |alert| now.saturating_sub(alert.touched_at) <= within
+}
+
 /// Raises the count of an alert. The step points back to the last one and is not pointed to, so
 /// that a history is one of steps and not of a bouncing button.
-fn repeat(
-    group: &mut Group<'_>,
-    alert: &mut Alert,
-    principal: Principal,
-    addition: Addition,
-) -> Arc<Entry> {
+fn repeat(group: &mut Group<'_>, alert: &mut Alert, principal: Principal, addition: Addition) {
     alert.count += 1;
     alert.updated_at = group.now;
     if alert.state.is_open() {
@@ -726,9 +736,8 @@ fn repeat(
         alert.touched_at = group.now;
     }
     let last = alert.last_seq;
-    let entry = append(group, alert, AlertChange::Repeated, principal, addition);
+    append(group, alert, AlertChange::Repeated, principal, addition);
     alert.last_seq = last;
-    entry
 }
 
 /// The devices that an alert wants, each once.
@@ -759,7 +768,7 @@ fn append(
     change: AlertChange,
     principal: Principal,
     addition: Addition,
-) -> Arc<Entry> {
+) {
     let previous = alert.last_seq;
     alert.last_seq = group.lane.head().seq + 1;
     let step = AlertStep {
@@ -786,5 +795,5 @@ fn append(
         previous,
     };
     let place = (alert.company, Some(alert.site));
-    group.append(principal, place, Fact::Alert(Box::new(step)))
+    group.append(principal, place, Fact::Alert(Box::new(step)));
 }

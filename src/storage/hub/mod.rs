@@ -26,8 +26,8 @@ use crate::domain::registry::{AlertKind, DeviceKey};
 use crate::domain::rule::{Action, Condition};
 use crate::domain::validation::{Purpose, Reason, Rejected, SignedMessage};
 use crate::domain::{
-    AlertChange, AlertContent, AlertState, Channel, Entry, Fact, Label, Plan, Principal, Priority,
-    Prose, Registry, RuleRef, SequenceWindow, Slug,
+    AlertChange, AlertContent, AlertState, Channel, Fact, Label, Plan, Principal, Priority, Prose,
+    Registry, RuleRef, SequenceWindow, Slug,
 };
 use jiff::tz::TimeZone;
 use std::cmp::Reverse;
@@ -624,7 +624,7 @@ struct Group<'a> {
 
 impl Group<'_> {
     /// Appends a fact to the journal.
-    fn append(&mut self, principal: Principal, at: (i64, Option<i64>), fact: Fact) -> Arc<Entry> {
+    fn append(&mut self, principal: Principal, at: (i64, Option<i64>), fact: Fact) {
         let place = Place {
             at: self.now,
             tx_id: uuid_at(self.now),
@@ -634,7 +634,7 @@ impl Group<'_> {
             site: at.1,
             value_date: None,
         };
-        self.lane.append_at(place, None, fact)
+        self.lane.append_at(place, None, fact);
     }
 
     /// Appends a changed setting of a company (the installation's own where there is none).
