@@ -8,19 +8,7 @@ use std::cell::Cell;
 
 /// Atalaya at `broker`, where a device may send as fast as the test can.
 async fn unhurried(broker: &Mosquitto) -> Atalaya {
-    Atalaya::with_broker(broker)
-        .set("DEVICE_RATE", 1_000_000)
-        .set("DEVICE_BURST", 1_000_000)
-        .start()
-        .await
-}
-
-#[cfg(feature = "failpoints")]
-async fn is_listening(atalaya: &Atalaya) {
-    eventually("devices are heard", || async {
-        (atalaya.metric("atalaya_mqtt_intake_connected").await? == 1.0).then_some(())
-    })
-    .await;
+    Atalaya::with_broker(broker).without_haste().start().await
 }
 
 /// A device that has said something that was answered, and Atalaya killed and started again with
@@ -30,7 +18,7 @@ async fn about_to_fail(broker: &Mosquitto, failpoints: &str) -> (Atalaya, Patien
     let mut atalaya = unhurried(broker).await;
     let button = Device::enrol(&atalaya.client(), "boton-1").await;
     let mut button = PatientDevice::connect(broker.port, button).await;
-    is_listening(&atalaya).await;
+    atalaya.listens().await;
     let first = button.device.alert("AZUL");
     button.send(&first).await;
     assert_eq!(button.answered(&first).await["estado"], "ACEPTADA");
@@ -38,7 +26,7 @@ async fn about_to_fail(broker: &Mosquitto, failpoints: &str) -> (Atalaya, Patien
     assert!(atalaya.terminate().await.success());
     atalaya.set("FAILPOINTS", failpoints);
     atalaya.start().await;
-    is_listening(&atalaya).await;
+    atalaya.listens().await;
     assert!(!Records::of(&atalaya).is_being_written());
     (atalaya, button)
 }
@@ -120,7 +108,7 @@ async fn what_the_validator_has_no_room_for_is_held_until_there_is() {
     atalaya.set("FAILPOINTS", failpoints);
     atalaya.start().await;
     let mut button = PatientDevice::connect(broker.port, button).await;
-    is_listening(&atalaya).await;
+    atalaya.listens().await;
     let rest = other.alert("ROJO");
     let answer = client.submit(&rest).await;
     assert_refused(&answer, 503, "sobrecarga", "no room");

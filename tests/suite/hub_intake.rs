@@ -16,13 +16,6 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-async fn is_listening(atalaya: &Atalaya) {
-    eventually("devices are heard", || async {
-        (atalaya.metric("atalaya_mqtt_intake_connected").await? == 1.0).then_some(())
-    })
-    .await;
-}
-
 /// How many messages had this result for this reason.
 async fn counted(atalaya: &Atalaya, result: &str, reason: &str) -> f64 {
     let name = format!("atalaya_device_messages_total{{reason=\"{reason}\",result=\"{result}\"}}");
@@ -37,7 +30,7 @@ async fn known_devices_are_answered_on_their_topic_and_nobody_else_anywhere() {
     create_place(&client, "banco", "norte").await;
     let mut button = Device::enrol(&client, "boton-1").await;
     let line = Subscriber::to(atalaya.mqtt_port, &["empresas/#"]).await;
-    is_listening(&atalaya).await;
+    atalaya.listens().await;
     let answers = button.topic("respuesta");
     let ask = async |topic: &str, message: &str| {
         let before = line.on(&answers).len();
@@ -117,7 +110,7 @@ async fn alerts_wait_for_atalaya_and_are_heard_after_the_broker_forgot_it() {
     let mut atalaya = Atalaya::with_broker(&broker).start().await;
     let button = Device::enrol(&atalaya.client(), "boton-1").await;
     let mut button = PatientDevice::connect(broker.port, button).await;
-    is_listening(&atalaya).await;
+    atalaya.listens().await;
     let accepted = async |button: &PatientDevice, message: &str| {
         assert_eq!(button.answered(message).await["estado"], "ACEPTADA");
     };
@@ -137,7 +130,7 @@ async fn alerts_wait_for_atalaya_and_are_heard_after_the_broker_forgot_it() {
     })
     .await;
     broker.restart();
-    is_listening(&atalaya).await;
+    atalaya.listens().await;
     let later = button.device.alert("ROJO");
     button
         .insist(std::slice::from_ref(&later), &Cell::new(0))
@@ -171,7 +164,7 @@ async fn planted_alerts_are_ignored_at_the_start_and_at_each_connection() {
     atalaya.set("MQTT_BROKER_HOST", "127.0.0.1");
     atalaya.set("MQTT_BROKER_PORT", broker.port);
     atalaya.start().await;
-    is_listening(&atalaya).await;
+    atalaya.listens().await;
     for life in 1..=2 {
         let message = button.device.alert("AZUL");
         button.send(&message).await;
@@ -187,7 +180,7 @@ async fn planted_alerts_are_ignored_at_the_start_and_at_each_connection() {
             })
             .await;
             broker.restart();
-            is_listening(&atalaya).await;
+            atalaya.listens().await;
         }
     }
     let late = Subscriber::to(broker.port, &[&topic]).await;
@@ -205,7 +198,7 @@ fn filled(device: &mut Device, bytes: usize) -> String {
 async fn sizes(atalaya: &Atalaya, port: u16) {
     let button = Device::enrol(&atalaya.client(), "boton-1").await;
     let mut button = PatientDevice::connect(port, button).await;
-    is_listening(atalaya).await;
+    atalaya.listens().await;
     let connections = atalaya.metric("atalaya_mqtt_connections_total").await;
     assert!(connections.is_some());
     let large = filled(&mut button.device, 12 * 1_024);
@@ -255,7 +248,7 @@ async fn a_device_that_floods_is_throttled_and_the_others_are_not() {
     let mut flooder = PatientDevice::connect(broker.port, flooder).await;
     let button = Device::enrol(&client, "boton-1").await;
     let mut button = PatientDevice::connect(broker.port, button).await;
-    is_listening(&atalaya).await;
+    atalaya.listens().await;
     let flood: Vec<String> = (0..3_000).map(|_| flooder.device.alert("ROJO")).collect();
     let calm: Vec<String> = (0..20).map(|_| button.device.alert("AZUL")).collect();
     let floods = async {
@@ -298,15 +291,11 @@ async fn a_device_that_floods_is_throttled_and_the_others_are_not() {
 #[actix_web::test]
 async fn after_the_answer_to_a_revocation_nothing_is_taken_from_the_broker() {
     let broker = Mosquitto::start();
-    let atalaya = Atalaya::with_broker(&broker)
-        .set("DEVICE_RATE", 1_000_000)
-        .set("DEVICE_BURST", 1_000_000)
-        .start()
-        .await;
+    let atalaya = Atalaya::with_broker(&broker).without_haste().start().await;
     let client = atalaya.client();
     let button = Device::enrol(&client, "boton-1").await;
     let mut button = PatientDevice::connect(broker.port, button).await;
-    is_listening(&atalaya).await;
+    atalaya.listens().await;
     let messages: Vec<String> = (0..200).map(|_| button.device.alert("ROJO")).collect();
     let records = Records::of(&atalaya);
     let is_over = Cell::new(false);
@@ -421,7 +410,7 @@ async fn nobody_is_silent_while_nobody_can_be_heard() {
     let sensor = Device::enrol_at(&client, "banco", "principal", "sensor-1", "SENSOR").await;
     let mut sensor = PatientDevice::connect(broker.port, sensor).await;
     client.changes(Method::PUT, kind, &silence, 200).await;
-    is_listening(&atalaya).await;
+    atalaya.listens().await;
     let beat = sensor.device.alert("LATIDO");
     sensor.send(&beat).await;
     assert_eq!(sensor.answered(&beat).await["estado"], "ACEPTADA");
@@ -436,7 +425,7 @@ async fn nobody_is_silent_while_nobody_can_be_heard() {
     assert_eq!(client.count_alerts().await, 0);
     let back = Instant::now();
     broker.restart();
-    is_listening(&atalaya).await;
+    atalaya.listens().await;
     eventually("its silence is noticed now", || async {
         (client.count_alerts().await == 1).then_some(())
     })

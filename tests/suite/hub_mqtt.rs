@@ -1,12 +1,14 @@
 //! The alert hub on a broker: what devices, people and strangers can bring about there.
 
+use crate::support::atalaya::Settings;
+use crate::support::checks::passes_promtool;
 use crate::support::device::{Device, create_place, encode, fingerprint, now, register};
-use crate::support::field::{At, Field, without_haste};
+use crate::support::field::{At, Field};
 use crate::support::guest::Guest;
 use crate::support::hub::{changes, texts};
 use crate::support::patient::messages_of;
 use crate::support::{
-    Atalaya, DEADLINE, Mosquitto, PatientDevice, Records, Subscriber, audit, eventually, has_tool,
+    Atalaya, DEADLINE, Mosquitto, PatientDevice, Records, Subscriber, audit, eventually,
 };
 use awc::http::Method;
 use futures_util::future::{join, join_all};
@@ -14,8 +16,6 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::ConnectReturnCode;
 use serde_json::{Value, json};
 use std::cell::Cell;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const REFUSED: u8 = 0x87;
@@ -418,7 +418,7 @@ async fn shout(port: u16, topic: &str, payload: &str) -> bool {
 #[actix_web::test]
 async fn when_there_is_no_room_rest_is_told_and_the_broker_waits() {
     const AT_ONCE: usize = 700;
-    let mut field = Field::start_with(At::Mosquitto, without_haste).await;
+    let mut field = Field::start_with(At::Mosquitto, Settings::without_haste).await;
     let client = field.client();
     let mut buttons = Vec::new();
     for n in 0..14 {
@@ -1018,25 +1018,6 @@ async fn devices_are_counted_by_what_became_of_their_messages() {
         );
     }
     passes_promtool(&text);
-}
-
-fn passes_promtool(text: &str) {
-    if !has_tool("promtool") {
-        return;
-    }
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = promtool.stdin.take().unwrap();
-    stdin.write_all(text.as_bytes()).unwrap();
-    drop(stdin);
-    let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }
 
 #[actix_web::test]

@@ -1,10 +1,9 @@
 //! What those who run it see: metrics, health, logs.
 
-use crate::support::{Atalaya, Mosquitto, eventually, free_port, has_tool};
+use crate::support::checks::passes_promtool;
+use crate::support::{Atalaya, Mosquitto, eventually, free_port};
 use awc::http::Method;
 use serde_json::{Value, json};
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 /// The metrics as they stand.
 async fn metrics(atalaya: &Atalaya) -> String {
@@ -45,25 +44,7 @@ async fn the_metrics_pass_promtool() {
             "{name} is missing"
         );
     }
-    if !has_tool("promtool") {
-        return;
-    }
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    promtool
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+    passes_promtool(&text);
 }
 
 #[actix_web::test]

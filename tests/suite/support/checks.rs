@@ -1,9 +1,11 @@
 //! What must be true of a broker and a database together.
 
 use super::client::raw_field;
-use super::{Atalaya, Message, Records, Subscriber, eventually};
+use super::{Atalaya, Message, Records, Subscriber, eventually, has_tool};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 /// Money as the wire writes it, in cents.
 pub fn cents(decimal: &str) -> i64 {
@@ -89,4 +91,24 @@ pub async fn marker_catches_up(port: u16, atalaya: &Atalaya) -> String {
         })
         .await
         .text()
+}
+
+/// The official linter of metrics finds nothing to say.
+pub fn passes_promtool(text: &str) {
+    if !has_tool("promtool") {
+        return;
+    }
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = promtool.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).unwrap();
+    drop(stdin);
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }

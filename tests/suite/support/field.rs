@@ -30,7 +30,7 @@ impl Field {
 
     /// Starts both, where a device may send as fast as the test can.
     pub async fn unhurried(at: At) -> Self {
-        Self::start_with(at, without_haste).await
+        Self::start_with(at, Settings::without_haste).await
     }
 
     /// Starts both, and waits until devices are heard.
@@ -56,11 +56,12 @@ impl Field {
     }
 }
 
-/// Lets a device send as fast as it can.
-pub fn without_haste(settings: Settings) -> Settings {
-    settings
-        .set("DEVICE_RATE", 1_000_000)
-        .set("DEVICE_BURST", 1_000_000)
+impl Settings {
+    /// Lets a device send as fast as it can.
+    pub fn without_haste(self) -> Self {
+        self.set("DEVICE_RATE", 1_000_000)
+            .set("DEVICE_BURST", 1_000_000)
+    }
 }
 
 impl Atalaya {
