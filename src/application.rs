@@ -4,10 +4,11 @@
 //! edges. At the end the edges close first, so that what has been let in is still committed,
 //! published and told.
 
-use crate::actors::account::{AccountActor, PlaceOrder};
+use crate::actors::account::AccountActor;
 use crate::actors::alert_log::AlertLog;
 use crate::actors::alert_validator::{AlertValidator, ValidatorParts};
 use crate::actors::alert_watch::{AlertWatch, Hearing};
+use crate::actors::doorkeeper::{Doorkeeper, DoorkeeperParts, Trail};
 use crate::actors::metrics::{MetricsActor, MetricsParts};
 use crate::actors::mqtt_intake::{IntakeParts, MqttIntake, StopListening};
 use crate::actors::mqtt_publisher::{Drain, MqttPublisher, PublisherParts};
@@ -17,10 +18,9 @@ use crate::actors::statistics::StatisticsActor;
 use crate::clock::Clock;
 use crate::config::{Config, MqttConfig};
 use crate::desk::{Desk, DeskParts};
-use crate::domain::{
-    AccountId, Amount, Channel, Command, IdempotencyKey, Order, PersonName, Principal,
-};
-use crate::http::{self, HttpParts, Readiness};
+use crate::domain::token::Token;
+use crate::first_run::{Helpers, Welcome, first_run};
+use crate::http::{self, Door, HttpParts, Readiness};
 use crate::instruments::Instruments;
 use crate::mqtt::broker::EmbeddedBroker;
 use crate::mqtt::connection::BrokerAddress;
@@ -30,8 +30,8 @@ use crate::storage::connection::{open_readers, open_writer};
 use crate::storage::vault::Vault;
 use crate::storage::writer::WriterParts;
 use crate::storage::{
-    Feed, Head, HubSettings, HubView, Installation, Location, ReadPool, StorageError, Writer,
-    queries, registry_queries,
+    AccessSettings, AccessView, Feed, Head, HubSettings, HubView, Installation, Location, ReadPool,
+    StorageError, Writer, access, queries, registry_queries,
 };
 use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
@@ -93,9 +93,9 @@ pub enum ApplicationError {
     /// The HTTP server ended by itself.
     #[error("the HTTP server ended: {0}")]
     Http(std::io::Error),
-    /// The demo accounts could not be opened.
-    #[error("the demo accounts could not be opened: {0}")]
-    Demo(String),
+    /// The first admin, or what `--demo` makes, could not be made.
+    #[error("{0}")]
+    FirstRun(String),
 }
 
 /// The running application.
@@ -109,6 +109,7 @@ pub struct Application {
     publisher: Option<Addr<MqttPublisher>>,
     broker: Option<Box<dyn EmbeddedBroker>>,
     readiness: Readiness,
+    welcome: Welcome,
     /// Held as long as the process uses the data.
     _locks: Vec<File>,
 }
@@ -135,9 +136,15 @@ impl Application {
         let storage = open_storage(&config, &clock, &instruments)?;
         let (broker, address) = start_broker(&config, http).await?;
         let actors = start_actors(&config, &clock, &storage, address, registry, &instruments)?;
-        if config.demo {
-            open_demo_accounts(&actors.accounts).await?;
-        }
+        let welcome = first_run(
+            &config,
+            &Helpers {
+                accounts: &actors.accounts,
+                doorkeeper: &actors.doorkeeper,
+                access: &storage.access,
+            },
+        )
+        .await?;
 
         let Actors {
             accounts,
@@ -148,6 +155,8 @@ impl Application {
             validator,
             intake,
             statuses,
+            doorkeeper,
+            trail,
         } = actors;
         let has_broker = publisher.is_some();
         let readiness = Readiness::new(
@@ -160,6 +169,8 @@ impl Application {
             accounts,
             statistics,
             validator,
+            doorkeeper,
+            access: Arc::clone(&storage.access),
             view: storage.hub,
             statuses,
             readers: storage.readers.clone(),
@@ -180,6 +191,11 @@ impl Application {
             metrics,
             instruments,
             readiness: readiness.clone(),
+            door: Door {
+                access: storage.access,
+                trail,
+                clock: clock.clone(),
+            },
             allowed_origins: Arc::new(config.allowed_origins.clone()),
             max_connections: config.max_connections,
         };
@@ -195,6 +211,7 @@ impl Application {
             publisher,
             broker,
             readiness,
+            welcome,
             _locks: locks,
         })
     }
@@ -211,6 +228,12 @@ impl Application {
         self.broker
             .as_ref()
             .map(|broker| (broker.tcp(), broker.websocket()))
+    }
+
+    /// What whoever started it is to be told, once.
+    #[must_use]
+    pub const fn welcome(&self) -> &Welcome {
+        &self.welcome
     }
 
     /// What it was built from.
@@ -281,6 +304,8 @@ async fn within(what: &str, step: impl Future<Output = ()>) {
 /// What is durable, open.
 struct Storage {
     hub: Arc<HubView>,
+    access: Arc<AccessView>,
+    vault: Vault,
     writer: Writer,
     feed: Feed,
     readers: ReadPool,
@@ -302,10 +327,12 @@ fn open_storage(
     };
     let installation = bootstrap(&mut connection, &wanted, clock.now())?;
     let position = queries::outbox_position(&mut connection)?;
-    let sealed = registry_queries::has_sealed_secrets(&mut connection)?;
+    let sealed = registry_queries::has_sealed_secrets(&mut connection)?
+        || access::queries::has_sealed_secrets(&mut connection)?;
     let vault = Vault::open(&config.device_kek_file, sealed).map_err(StorageError::Vault)?;
     drop(connection);
     let hub = Arc::new(HubView::default());
+    let access = Arc::new(AccessView::new(config.access.idle));
     let readers = open_readers(&config.database)?;
     let feed = Feed::new(
         Head::default(),
@@ -318,14 +345,20 @@ fn open_storage(
         feed: feed.clone(),
         clock: clock.clone(),
         instruments: instruments.clone(),
+        access: AccessSettings {
+            view: Arc::clone(&access),
+            automation: config.access.admin_token.as_ref().map(Token::digest),
+        },
         hub: HubSettings {
-            vault,
+            vault: vault.clone(),
             bounce: config.alert_bounce,
             view: Arc::clone(&hub),
         },
     })?;
     Ok(Storage {
         hub,
+        access,
+        vault,
         writer,
         feed,
         readers,
@@ -344,6 +377,8 @@ struct Actors {
     validator: Addr<AlertValidator>,
     intake: Option<Addr<MqttIntake>>,
     statuses: Arc<StatusBoard>,
+    doorkeeper: Addr<Doorkeeper>,
+    trail: Trail,
 }
 
 /// Starts the actors, leaves first: each knows only those that were started before it.
@@ -362,6 +397,8 @@ fn start_actors(
         readers,
         installation,
         position,
+        access,
+        vault,
     } = storage;
     let outbox = Arc::new(AtomicI64::new(*position));
     // The embedded broker acknowledges first and writes within a quarter of a second; a crash of
@@ -403,6 +440,15 @@ fn start_actors(
     let statistics =
         StatisticsActor::new(feed.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
     let accounts = AccountActor::new(writer.clone(), readers.clone()).start();
+    let (doorkeeper, trail) = Doorkeeper::new(DoorkeeperParts {
+        writer: writer.clone(),
+        readers: readers.clone(),
+        vault: vault.clone(),
+        view: Arc::clone(access),
+        clock: clock.clone(),
+        session: config.access.session,
+    });
+    let doorkeeper = doorkeeper.start();
     let statuses = Arc::new(StatusBoard::default());
     let hearing = Arc::new(Hearing::deaf());
     let validator = AlertValidator::new(ValidatorParts {
@@ -458,6 +504,8 @@ fn start_actors(
         validator,
         intake,
         statuses,
+        doorkeeper,
+        trail,
     })
 }
 
@@ -606,56 +654,4 @@ async fn start_embedded(
     Err(ApplicationError::Broker(
         "this build has no embedded broker".to_owned(),
     ))
-}
-
-/// The accounts of `--demo`: cédula, given names, surnames, and cents.
-const DEMO: [(&str, &str, &str, i64); 3] = [
-    ("1350509525", "Stefano", "Aguilar", 500_000),
-    ("1315151515", "Juan", "Pérez García", 150_000),
-    ("0912345678", "Luis Alberto", "Fernández Ruiz", 45_025),
-];
-
-/// How long a demo account may take.
-const DEMO_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Opens the demo accounts that are not there and pays in what they start with. The keys make a
-/// second start change nothing, even after a crash between the two steps.
-async fn open_demo_accounts(accounts: &Addr<AccountActor>) -> Result<(), ApplicationError> {
-    for (id, given_names, surnames, cents) in DEMO {
-        let failed = |what: &dyn std::fmt::Display| ApplicationError::Demo(format!("{id}: {what}"));
-        let account = AccountId::parse(id).map_err(|e| failed(&e))?;
-        let open = Command::Open {
-            account: account.clone(),
-            given_names: PersonName::parse(given_names).map_err(|e| failed(&e))?,
-            surnames: PersonName::parse(surnames).map_err(|e| failed(&e))?,
-        };
-        let amount = Amount::from_cents(cents).map_err(|e| failed(&e))?;
-        let deposit = Command::Deposit { account, amount };
-        for (step, command) in [("open", open), ("deposit", deposit)] {
-            let key = format!("demo-{step}-{id}");
-            let order = Order {
-                command,
-                principal: Principal::System,
-                channel: Channel::Internal,
-                site: None,
-                value_date: None,
-                key: Some(IdempotencyKey::parse(&key).map_err(|e| failed(&e))?),
-            };
-            let ticket = accounts
-                .send(PlaceOrder(order))
-                .await
-                .map_err(|e| failed(&e))?
-                .map_err(|e| failed(&e))?;
-            let decision = tokio::time::timeout(DEMO_DEADLINE, ticket)
-                .await
-                .map_err(|e| failed(&e))?
-                .map_err(|e| failed(&e))?
-                .map_err(|e| failed(&e))?;
-            // An account that somebody opened before keeps its own balance.
-            if matches!(decision.outcome, crate::domain::Outcome::Refused(_)) {
-                break;
-            }
-        }
-    }
-    Ok(())
 }

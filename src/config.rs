@@ -3,6 +3,8 @@
 //! `.env` is read first and never overrides the environment; flags override both. A secret may
 //! come from a file instead, named by the variable with `_FILE` behind it.
 
+use crate::domain::password::Password;
+use crate::domain::token::Token;
 use crate::domain::{CedulaCheck, Money, Slug};
 use crate::storage::Location;
 use clap::{Args, ValueEnum};
@@ -67,6 +69,28 @@ pub struct ServeArgs {
     /// database
     #[arg(long, env = "DEVICE_KEK_FILE", help_heading = "Devices")]
     pub device_kek_file: Option<PathBuf>,
+
+    /// How long a session may be unused before it ends, in minutes
+    #[arg(
+        long,
+        env = "SESSION_IDLE_MINUTES",
+        default_value = "60",
+        help_heading = "Access"
+    )]
+    pub session_idle_minutes: NonZeroU32,
+
+    /// How long a session lasts whatever happens, in hours
+    #[arg(
+        long,
+        env = "SESSION_HOURS",
+        default_value = "12",
+        help_heading = "Access"
+    )]
+    pub session_hours: NonZeroU32,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment would end up as a help heading")]
+    pub admin: AdminArgs,
 
     /// Messages that a device may send, a second
     #[arg(
@@ -179,6 +203,75 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment would end up as a help heading")]
     pub logs: LogArgs,
+}
+
+/// How the first admin gets in.
+#[derive(Clone, Args, Default)]
+pub struct AdminArgs {
+    /// Password of the user `admin` at the very first start; one is made and printed where there is
+    /// none
+    #[arg(
+        long,
+        env = "ADMIN_PASSWORD",
+        hide_env_values = true,
+        help_heading = "Access"
+    )]
+    pub admin_password: Option<String>,
+
+    /// File that holds it
+    #[arg(
+        long,
+        env = "ADMIN_PASSWORD_FILE",
+        conflicts_with = "admin_password",
+        help_heading = "Access"
+    )]
+    pub admin_password_file: Option<PathBuf>,
+
+    /// A token with the role admin, for as long as it is set: for whatever sets up an installation
+    /// without a person. At least 43 characters, such as of `openssl rand -base64 32`
+    #[arg(
+        long,
+        env = "ADMIN_TOKEN",
+        hide_env_values = true,
+        help_heading = "Access"
+    )]
+    pub admin_token: Option<String>,
+
+    /// File that holds it
+    #[arg(
+        long,
+        env = "ADMIN_TOKEN_FILE",
+        conflicts_with = "admin_token",
+        help_heading = "Access"
+    )]
+    pub admin_token_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for AdminArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminArgs").finish_non_exhaustive()
+    }
+}
+
+/// A secret from its setting, or from the file that the setting with `_FILE` names.
+fn secret(
+    setting: &str,
+    value: Option<&str>,
+    file: Option<&PathBuf>,
+) -> Result<Option<String>, ConfigError> {
+    let text = match (value, file) {
+        (_, Some(path)) => std::fs::read_to_string(path).map_err(|e| {
+            ConfigError(format!(
+                "{setting}_FILE: cannot read {}: {e}",
+                path.display()
+            ))
+        })?,
+        (Some(value), None) => value.to_owned(),
+        (None, None) => return Ok(None),
+    };
+    let text = text.trim_end_matches(['\r', '\n']);
+    // Compose files and `.env` pass unset variables on as empty ones.
+    Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
 /// How Atalaya or a client signs in at a broker.
@@ -334,10 +427,25 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// What seals the shared secrets of devices.
     pub device_kek_file: PathBuf,
+    /// Who is let in, and for how long.
+    pub access: AccessConfig,
     /// How many messages a device may send.
     pub device_rate: DeviceRate,
     /// How long a button may bounce.
     pub alert_bounce: Duration,
+}
+
+/// Who is let in, and for how long.
+#[derive(Debug, Clone)]
+pub struct AccessConfig {
+    /// How long a session may be unused.
+    pub idle: Duration,
+    /// How long it lasts whatever happens.
+    pub session: Duration,
+    /// The first password of the user `admin`.
+    pub admin_password: Option<Password>,
+    /// The token with the role admin.
+    pub admin_token: Option<Token>,
 }
 
 /// How many messages a device may send.
@@ -383,6 +491,14 @@ impl TryFrom<ServeArgs> for Config {
                 args.bind_address
             )));
         }
+        if !args.bind_address.is_loopback() && args.demo {
+            return Err(ConfigError(format!(
+                "BIND_ADDRESS={} is open to other machines, and everybody knows the passwords of \
+                 --demo; leave one of them out",
+                args.bind_address
+            )));
+        }
+        let access = access(&args)?;
         for origin in &args.allowed_origins {
             if origin_host(origin).is_none() {
                 return Err(ConfigError(format!(
@@ -432,6 +548,7 @@ impl TryFrom<ServeArgs> for Config {
             mqtt,
             shutdown_timeout: Duration::from_secs(args.shutdown_timeout),
             device_kek_file,
+            access,
             device_rate: DeviceRate {
                 per_second: args.device_rate,
                 burst: args.device_burst,
@@ -439,6 +556,39 @@ impl TryFrom<ServeArgs> for Config {
             alert_bounce: Duration::from_millis(args.alert_bounce_ms),
         })
     }
+}
+
+fn access(args: &ServeArgs) -> Result<AccessConfig, ConfigError> {
+    let admin = &args.admin;
+    let password = secret(
+        "ADMIN_PASSWORD",
+        admin.admin_password.as_deref(),
+        admin.admin_password_file.as_ref(),
+    )?;
+    let token = secret(
+        "ADMIN_TOKEN",
+        admin.admin_token.as_deref(),
+        admin.admin_token_file.as_ref(),
+    )?;
+    let username = Slug::constant("admin");
+    Ok(AccessConfig {
+        idle: Duration::from_secs(u64::from(args.session_idle_minutes.get()) * 60),
+        session: Duration::from_secs(u64::from(args.session_hours.get()) * 3_600),
+        admin_password: password
+            .map(|text| Password::choose(&text, &username))
+            .transpose()
+            .map_err(|error| ConfigError(format!("ADMIN_PASSWORD: {error}")))?,
+        admin_token: token
+            .map(|text| Token::parse(&text))
+            .transpose()
+            .map_err(|_| {
+                ConfigError(
+                    "ADMIN_TOKEN: expected 43 to 256 visible ASCII characters, such as of \
+                     `openssl rand -base64 32`"
+                        .to_owned(),
+                )
+            })?,
+    })
 }
 
 /// The host and port of an origin, as a `Host` header would have it.

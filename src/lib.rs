@@ -73,6 +73,7 @@ pub mod config;
 pub mod contained;
 pub mod desk;
 pub mod domain;
+pub mod first_run;
 pub mod http;
 pub mod instruments;
 pub mod logging;

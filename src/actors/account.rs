@@ -1,6 +1,6 @@
 //! The right to change balances: nothing else has it.
 
-use crate::domain::{AccountId, Decision, Order};
+use crate::domain::{AccountId, Decision, Order, Reach};
 use crate::storage::queries::{self, AccountView, History};
 use crate::storage::{self, ReadPool, StorageError, Ticket, WriteError, Writer};
 use actix::prelude::*;
@@ -22,12 +22,19 @@ pub struct PlaceOrder(pub Order);
 /// Asks for an account.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Option<AccountView>, ReadError>")]
-pub struct FindAccount(pub AccountId);
+pub struct FindAccount {
+    /// Within what it may be.
+    pub within: Reach,
+    /// Which.
+    pub account: AccountId,
+}
 
 /// Asks for a page of an account's history.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Option<History>, ReadError>")]
 pub struct ListMovements {
+    /// Within what the account may be.
+    pub within: Reach,
     /// Whose.
     pub account: AccountId,
     /// The posting to start at; the last one where there is none.
@@ -105,8 +112,10 @@ impl Handler<PlaceOrder> for AccountActor {
 impl Handler<FindAccount> for AccountActor {
     type Result = ResponseFuture<Result<Option<AccountView>, ReadError>>;
 
-    fn handle(&mut self, FindAccount(id): FindAccount, _: &mut Self::Context) -> Self::Result {
-        self.read(move |connection| queries::find_account(connection, &id))
+    fn handle(&mut self, asked: FindAccount, _: &mut Self::Context) -> Self::Result {
+        self.read(move |connection| {
+            queries::find_account(connection, &asked.within, &asked.account)
+        })
     }
 }
 
@@ -115,7 +124,13 @@ impl Handler<ListMovements> for AccountActor {
 
     fn handle(&mut self, asked: ListMovements, _: &mut Self::Context) -> Self::Result {
         self.read(move |connection| {
-            queries::history(connection, &asked.account, asked.from, asked.limit)
+            let ListMovements {
+                within,
+                account,
+                from,
+                limit,
+            } = &asked;
+            queries::history(connection, within, account, *from, *limit)
         })
     }
 }

@@ -13,6 +13,7 @@ pub mod account;
 pub mod alert_log;
 pub mod alert_validator;
 pub mod alert_watch;
+pub mod doorkeeper;
 pub mod metrics;
 pub mod mqtt_intake;
 pub mod mqtt_publisher;

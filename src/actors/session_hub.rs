@@ -6,9 +6,12 @@
 //! whose queue is full falls back to it. So one mechanism serves replay, retained balances and
 //! slow readers, and order holds in all of them. Who takes no frame for [`PATIENCE`] is evicted.
 
-use crate::domain::{Fact, Position};
+use super::session::sight::Sight;
+use crate::clock::Clock;
+use crate::domain::{Entry, Fact, Position};
 use crate::instruments::Instruments;
-use crate::storage::{Feed, Head, Notice, queries};
+use crate::storage::access::Standing;
+use crate::storage::{AccessView, Feed, Head, Notice, queries};
 use crate::wire::events::{self, Event};
 use crate::wire::{frames, topics};
 use actix::prelude::*;
@@ -26,6 +29,9 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an evicted session has to hear why.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long a session whose token is no longer good has to hear it.
+const REVOKED: Duration = Duration::from_millis(200);
+
 /// How long it then has to answer what is under way and to leave by itself.
 const LEAVING: Duration = Duration::from_secs(2);
 
@@ -34,6 +40,10 @@ const LIFELESS: Duration = Duration::from_secs(60);
 
 /// How often lifeless sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether tokens are still good: a revoked one ends its sessions within a
+/// second.
+const CHECK: Duration = Duration::from_millis(400);
 
 /// Messages that wait for the hub.
 const MAILBOX: usize = 1_024;
@@ -52,6 +62,8 @@ pub enum Deliver {
     Frame(Bytes),
     /// The end, and why.
     Close(&'static str),
+    /// The end at once: the token is no longer good.
+    Revoked,
 }
 
 /// Ends a session from outside, even one whose client has stopped reading.
@@ -85,6 +97,34 @@ impl KillSwitch {
     }
 }
 
+/// What a session may see, and whether it still may.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    sight: Arc<Sight>,
+    standing: Standing,
+    access: Arc<AccessView>,
+    clock: Clock,
+}
+
+impl Pass {
+    /// The pass of somebody who has shown a token.
+    #[must_use]
+    pub fn new(standing: Standing, access: Arc<AccessView>, clock: Clock) -> Self {
+        Self {
+            sight: Arc::new(Sight::of(&standing.subject.identity)),
+            standing,
+            access,
+            clock,
+        }
+    }
+
+    /// Whether the token is still good, and for the same. An open session is a session in use.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.access.stands(&self.standing, self.clock.now(), true)
+    }
+}
+
 /// A session has begun.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -93,6 +133,8 @@ pub struct Connect {
     pub id: SessionId,
     /// Where it comes from.
     pub address: Option<IpAddr>,
+    /// What it may see, for how long.
+    pub pass: Pass,
     /// Where its frames go.
     pub frames: Recipient<Deliver>,
     /// How to end it.
@@ -224,6 +266,7 @@ impl Filters {
 
 struct Session {
     address: Option<IpAddr>,
+    pass: Pass,
     frames: Recipient<Deliver>,
     kill: KillSwitch,
     filters: Filters,
@@ -317,7 +360,7 @@ impl SessionHub {
         for notice in notices {
             let position = notice.entry.position;
             for (event, cursor) in with_cursors(notice) {
-                self.push(event, position, cursor, ctx);
+                self.push(event, &notice.entry, cursor, ctx);
             }
             self.position = position.seq;
         }
@@ -327,20 +370,16 @@ impl SessionHub {
     }
 
     /// Pushes one event to the live sessions that want it.
-    fn push(
-        &mut self,
-        event: &Event,
-        position: Position,
-        cursor: Position,
-        ctx: &mut Context<Self>,
-    ) {
+    fn push(&mut self, event: &Event, entry: &Entry, cursor: Position, ctx: &mut Context<Self>) {
+        let position = entry.position;
         let mut frame = None;
         let mut full = Vec::new();
         for id in self.candidates(&event.topic) {
             let Some(session) = self.sessions.get(&id) else {
                 continue;
             };
-            if !session.live || !session.filters.want(&event.topic, position.seq) {
+            let wanted = session.live && session.filters.want(&event.topic, position.seq);
+            if !wanted || !session.pass.sight.sees(&event.topic, Some(entry)) {
                 continue;
             }
             let frame = frame.get_or_insert_with(|| frames::event(event, Some(cursor), false));
@@ -385,19 +424,21 @@ impl SessionHub {
         let owed = std::mem::take(&mut session.owed);
         let announced: Vec<_> = owed
             .iter()
+            .filter(|(topic, _)| session.pass.sight.sees(topic, None))
             .filter_map(|(topic, _)| self.retained.get(topic).cloned())
             .collect();
         let (feed, frames) = (self.feed.clone(), session.frames.clone());
+        let sight = Arc::clone(&session.pass.sight);
         let filters = session.filters.clone();
         let step = async move {
             if owed.is_empty() {
-                return replay(feed, frames, filters, from).await;
+                return replay(feed, frames, (filters, sight), from).await;
             }
             for event in announced {
                 hand_over(&frames, frames::event(&event, None, true)).await?;
             }
             for (topic, at) in owed {
-                if let Some(frame) = retained_balance(&feed, &topic, at).await? {
+                if let Some(frame) = retained_balance(&feed, &sight, &topic, at).await? {
                     hand_over(&frames, frame).await?;
                 }
             }
@@ -471,6 +512,36 @@ impl SessionHub {
             self.evict(id, "lifeless");
         }
     }
+
+    /// Ends the sessions whose tokens are no longer good.
+    fn check_passes(&mut self) {
+        let over: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| !session.pass.is_good())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in over {
+            self.turn_out(id);
+        }
+    }
+
+    /// Ends a session whose token is no longer good: at once, with a word if there is time for it.
+    fn turn_out(&mut self, id: SessionId) {
+        if let Some(session) = self.forget(id) {
+            log::info!("session {id} ends with its token");
+            self.instruments
+                .sessions_ended
+                .with_label_values(&["revoked"])
+                .inc();
+            // A client that reads hears why; one that does not loses its connection all the same.
+            let _ = session.frames.try_send(Deliver::Revoked);
+            actix::spawn(async move {
+                tokio::time::sleep(REVOKED).await;
+                session.kill.pull();
+            });
+        }
+    }
 }
 
 /// Why a task gave up on a session.
@@ -510,7 +581,7 @@ async fn hand_over(frames: &Recipient<Deliver>, frame: Bytes) -> Result<(), Evic
 async fn replay(
     feed: Feed,
     frames: Recipient<Deliver>,
-    filters: Filters,
+    (filters, sight): (Filters, Arc<Sight>),
     from: i64,
 ) -> Result<i64, Eviction> {
     let notices = feed.read_after(from, BATCH).await.map_err(|error| {
@@ -521,7 +592,8 @@ async fn replay(
     for notice in notices {
         let position = notice.entry.position;
         for (event, cursor) in with_cursors(&notice) {
-            if filters.want(&event.topic, position.seq) {
+            let wanted = filters.want(&event.topic, position.seq);
+            if wanted && sight.sees(&event.topic, Some(&notice.entry)) {
                 hand_over(&frames, frames::event(event, Some(cursor), false)).await?;
             }
         }
@@ -547,13 +619,18 @@ fn with_cursors(notice: &Notice) -> impl Iterator<Item = (&Arc<Event>, Position)
 }
 
 /// The frame of what a broker would have retained on `topic` at the position `at`.
-async fn retained_balance(feed: &Feed, topic: &str, at: i64) -> Result<Option<Bytes>, Eviction> {
-    let Some(account) = topics::account_of(topic) else {
+async fn retained_balance(
+    feed: &Feed,
+    sight: &Sight,
+    topic: &str,
+    at: i64,
+) -> Result<Option<Bytes>, Eviction> {
+    let Some((account, within)) = topics::account_of(topic).zip(sight.accounts().cloned()) else {
         return Ok(None);
     };
     let entry = feed
         .read(
-            move |connection| match queries::find_account(connection, &account)? {
+            move |connection| match queries::find_account(connection, &within, &account)? {
                 Some(found) => queries::posting_until(connection, found.last_seq, at),
                 None => Ok(None),
             },
@@ -576,6 +653,7 @@ impl Actor for SessionHub {
         ctx.set_mailbox_capacity(MAILBOX);
         ctx.add_stream(super::news(self.feed.news()));
         ctx.run_interval(SWEEP, |hub, _| hub.sweep());
+        ctx.run_interval(CHECK, |hub, _| hub.check_passes());
     }
 }
 
@@ -595,6 +673,7 @@ impl Handler<Connect> for SessionHub {
         joined.kill.touch();
         let session = Session {
             address: joined.address,
+            pass: joined.pass,
             frames: joined.frames,
             kill: joined.kill,
             filters: Filters::default(),
@@ -686,6 +765,7 @@ impl Handler<Announce> for SessionHub {
                 continue;
             };
             if session.live
+                && session.pass.sight.sees(&event.topic, None)
                 && session
                     .filters
                     .0

@@ -8,7 +8,7 @@ use super::{
 use crate::actors::alert_validator::{PlaceHubOrder, SubmitAlert, SubmitError, Submitted};
 use crate::domain::validation::{self, Purpose, Reason as Why, Rejected};
 use crate::domain::{
-    Action, AlertChange, AlertState, Channel, Novelty, Priority, Prose, Resource, Slug,
+    Action, AlertChange, AlertState, Channel, Novelty, Priority, Prose, Reach, Resource, Slug,
 };
 use crate::storage::alert_queries::{self, AlertFilter, AlertView, SuspectView};
 use crate::storage::hub::{Intent, Manual, intent_of};
@@ -62,7 +62,7 @@ impl Desk {
     /// [`Failure`], 422 `alerta_rechazada` with the reason among them.
     pub async fn take_alert(
         &self,
-        caller: Caller,
+        caller: &Caller,
         request: AlertRequest,
     ) -> Result<(Reply, bool), Failure> {
         match request {
@@ -91,10 +91,10 @@ impl Desk {
         answer_submitted(submitted)
     }
 
-    async fn raise_for(&self, caller: Caller, body: &AlertBody) -> Result<(Reply, bool), Failure> {
+    async fn raise_for(&self, caller: &Caller, body: &AlertBody) -> Result<(Reply, bool), Failure> {
         let manual = manual(body)?;
-        let company = self.company_of_device(&manual.device)?;
-        allow(caller, Action::ActForDevice, Resource::Company(&company))?;
+        let within = allow(caller, Action::ActForDevice, Resource::Any)?;
+        self.is_within(&within, &manual.device)?;
         let command = HubCommand::Raise(manual);
         match self.order(caller, command).await? {
             HubAnswer::Alert { id, created } => Ok((self.alert_reply(id).await?, created)),
@@ -102,36 +102,49 @@ impl Desk {
         }
     }
 
-    fn company_of_device(&self, device: &Slug) -> Result<Slug, Failure> {
+    /// Whether a device is there, as far as `within` reaches.
+    fn is_within(&self, within: &Reach, device: &Slug) -> Result<(), Failure> {
         let registry = self.parts.view.registry();
-        let device = registry.device(device).ok_or(ProblemKind::UnknownDevice)?;
-        let address = registry.address_of(device);
-        Ok(address.ok_or(ProblemKind::UnknownDevice)?.company)
+        let address = registry
+            .device(device)
+            .and_then(|device| registry.address_of(device));
+        let company = address.and_then(|address| registry.company(&address.company).cloned());
+        if company.is_some_and(|company| within.has_company(company.row)) {
+            return Ok(());
+        }
+        Err(ProblemKind::UnknownDevice.into())
     }
 
     /// Says what would become of an alert, without effect.
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn validate_alert(&self, caller: Caller, request: AlertRequest) -> Answer {
-        allow(caller, Action::ActForDevice, Resource::Installation)?;
+    pub async fn validate_alert(&self, caller: &Caller, request: AlertRequest) -> Answer {
+        let within = allow(caller, Action::ActForDevice, Resource::Any)?;
         match request {
-            AlertRequest::Signed(message) => self.validate_signed(message).await,
-            AlertRequest::ForDevice(body) => self.validate_manual(&body).await,
+            AlertRequest::Signed(message) => self.validate_signed(&within, message).await,
+            AlertRequest::ForDevice(body) => self.validate_manual(&within, &body).await,
         }
     }
 
-    async fn validate_signed(&self, message: Bytes) -> Answer {
+    async fn validate_signed(&self, within: &Reach, message: Bytes) -> Answer {
         let now = self.parts.clock.now();
         let registry = self.parts.view.registry();
         let installation = self.parts.installation.clone();
+        let within = within.clone();
         // The signature is checked where it holds nobody up.
         let checked = tokio::task::spawn_blocking(move || {
             let parsed = match jws::parse(&message) {
                 Ok(parsed) => parsed,
                 Err(malformed) => return (None, Err(malformed.rejected())),
             };
-            let checked = validation::identify(&registry, &parsed, None).and_then(|located| {
+            let located = validation::identify(&registry, &parsed, None)
+                // What lies outside answers like what is not registered.
+                .and_then(|located| {
+                    let reached = within.has_company(located.company.row);
+                    reached.then_some(located).ok_or(validation::UNKNOWN_DEVICE)
+                });
+            let checked = located.and_then(|located| {
                 let key = validation::key_of(&registry, &parsed, &located.device)?;
                 let company = &located.company;
                 let seconds = now.div_euclid(1_000_000);
@@ -173,8 +186,9 @@ impl Desk {
         reply(&body)
     }
 
-    async fn validate_manual(&self, body: &AlertBody) -> Answer {
+    async fn validate_manual(&self, within: &Reach, body: &AlertBody) -> Answer {
         let manual = manual(body)?;
+        self.is_within(within, &manual.device)?;
         let registry = self.parts.view.registry();
         let now = self.parts.clock.now();
         let device = registry.device(&manual.device);
@@ -216,17 +230,13 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn list_alerts(&self, caller: Caller, query: AlertQuery) -> Answer {
+    pub async fn list_alerts(&self, caller: &Caller, query: AlertQuery) -> Answer {
         let filter = alert_filter(&query)?;
-        let company = filter.company.as_deref().and_then(|c| Slug::parse(c).ok());
-        let resource = company
-            .as_ref()
-            .map_or(Resource::EveryCompany, Resource::Company);
-        allow(caller, Action::ReadAlerts, resource)?;
+        let within = allow(caller, Action::ReadAlerts, Resource::Any)?;
         let limit = limit(&query.limite)?;
         let before = cursor(&query.cursor)?.unwrap_or(i64::MAX);
         let found = self
-            .read(move |c| alert_queries::alerts(c, &filter, before, limit + 1))
+            .read(move |c| alert_queries::alerts(c, &within, &filter, before, limit + 1))
             .await?;
         reply(&page(found, limit, |alert| alert.row, alert_resource))
     }
@@ -237,17 +247,18 @@ impl Desk {
     /// [`Failure`].
     pub async fn show_alert(
         &self,
-        caller: Caller,
+        caller: &Caller,
         id: &str,
         limit_text: &str,
         cursor_text: &str,
     ) -> Answer {
+        let within = allow(caller, Action::ReadAlerts, Resource::Any)?;
         let id = alert_id(id)?;
         let limit = usize::try_from(limit(limit_text)?).unwrap_or(0);
         let from = cursor(cursor_text)?;
         let found = self
             .read(move |c| {
-                let Some(alert) = alert_queries::alert(c, id)? else {
+                let Some(alert) = alert_queries::alert(c, &within, id)? else {
                     return Ok(None);
                 };
                 let from = from.unwrap_or(alert.last_seq);
@@ -256,8 +267,6 @@ impl Desk {
             })
             .await?;
         let (alert, steps) = found.ok_or(ProblemKind::UnknownAlert)?;
-        let company = slug("empresa", &alert.company)?;
-        allow(caller, Action::ReadAlerts, Resource::Company(&company))?;
         let (entries, next) = steps.ok_or_else(|| {
             invalid_parameter((
                 "cursor: no es de esta alerta",
@@ -281,11 +290,12 @@ impl Desk {
     /// [`Failure`].
     pub async fn step_alert(
         &self,
-        caller: Caller,
+        caller: &Caller,
         id: &str,
         change: AlertChange,
         body: &StepBody,
     ) -> Answer {
+        let within = allow(caller, Action::HandleAlert, Resource::Any)?;
         let id = alert_id(id)?;
         let reason = body.motivo.as_deref().map(|text| prose("motivo", text));
         let reason = reason.transpose()?;
@@ -299,9 +309,10 @@ impl Desk {
             );
             return Err(invalid_value(reason));
         }
-        let found = self.read(move |c| alert_queries::alert(c, id)).await?;
-        let company = slug("empresa", &found.ok_or(ProblemKind::UnknownAlert)?.company)?;
-        allow(caller, Action::HandleAlert, Resource::Company(&company))?;
+        let found = self
+            .read(move |c| alert_queries::alert(c, &within, id))
+            .await?;
+        found.ok_or(ProblemKind::UnknownAlert)?;
         let command = HubCommand::Step {
             alert: id,
             change,
@@ -317,20 +328,20 @@ impl Desk {
     /// [`Failure`].
     pub async fn list_suspects(
         &self,
-        caller: Caller,
+        caller: &Caller,
         device: &str,
         reason: &str,
         limit_text: &str,
         cursor_text: &str,
     ) -> Answer {
-        allow(caller, Action::HandleQuarantine, Resource::Installation)?;
+        let within = allow(caller, Action::ReadQuarantine, Resource::Any)?;
         let limit = limit(limit_text)?;
         let before = cursor(cursor_text)?.unwrap_or(i64::MAX);
         let (device, reason) = (optional(device), optional(reason));
         let found = self
             .read(move |c| {
                 let (device, reason) = (device.as_deref(), reason.as_deref());
-                alert_queries::suspects(c, device, reason, before, limit + 1)
+                alert_queries::suspects(c, &within, device, reason, before, limit + 1)
             })
             .await?;
         reply(&page(found, limit, |suspect| suspect.id, suspect_resource))
@@ -340,16 +351,17 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn show_suspect(&self, caller: Caller, id: &str) -> Answer {
-        reply(&suspect_resource(self.suspect(caller, id).await?))
+    pub async fn show_suspect(&self, caller: &Caller, id: &str) -> Answer {
+        let suspect = self.suspect(caller, id, Action::ReadQuarantine).await?;
+        reply(&suspect_resource(suspect))
     }
 
     /// Hands a message in quarantine in again; it stays there until it is deleted.
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn resubmit(&self, caller: Caller, id: &str) -> Result<(Reply, bool), Failure> {
-        let suspect = self.suspect(caller, id).await?;
+    pub async fn resubmit(&self, caller: &Caller, id: &str) -> Result<(Reply, bool), Failure> {
+        let suspect = self.suspect(caller, id, Action::HandleQuarantine).await?;
         if suspect.truncated {
             return Err(ProblemKind::TruncatedSuspect.into());
         }
@@ -369,33 +381,43 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn release_suspect(&self, caller: Caller, id: &str) -> Result<(), Failure> {
-        allow(caller, Action::HandleQuarantine, Resource::Installation)?;
-        let id = id.parse().map_err(|_| ProblemKind::UnknownSuspect)?;
-        self.order(caller, HubCommand::Release(id)).await.map(drop)
+    pub async fn release_suspect(&self, caller: &Caller, id: &str) -> Result<(), Failure> {
+        let suspect = self.suspect(caller, id, Action::HandleQuarantine).await?;
+        self.order(caller, HubCommand::Release(suspect.id))
+            .await
+            .map(drop)
     }
 
-    async fn suspect(&self, caller: Caller, id: &str) -> Result<SuspectView, Failure> {
-        allow(caller, Action::HandleQuarantine, Resource::Installation)?;
+    async fn suspect(
+        &self,
+        caller: &Caller,
+        id: &str,
+        action: Action,
+    ) -> Result<SuspectView, Failure> {
+        let within = allow(caller, action, Resource::Any)?;
         let id: i64 = id.parse().map_err(|_| ProblemKind::UnknownSuspect)?;
-        let found = self.read(move |c| alert_queries::suspect(c, id)).await?;
+        let found = self
+            .read(move |c| alert_queries::suspect(c, &within, id))
+            .await?;
         Ok(found.ok_or(ProblemKind::UnknownSuspect)?)
     }
 
     async fn alert_reply(&self, id: Uuid) -> Answer {
-        let found = self.read(move |c| alert_queries::alert(c, id)).await?;
+        let found = self
+            .read(move |c| alert_queries::alert(c, &Reach::All, id))
+            .await?;
         reply(&alert_resource(found.ok_or(ProblemKind::UnknownAlert)?))
     }
 
     /// Places an order with the hub and waits until it is durable.
     pub(super) async fn order(
         &self,
-        caller: Caller,
+        caller: &Caller,
         command: HubCommand,
     ) -> Result<HubAnswer, Failure> {
         let order = HubOrder {
             command,
-            principal: caller.principal,
+            principal: caller.identity.principal.clone(),
             channel: caller.channel,
         };
         let ticket = within(self.parts.validator.send(PlaceHubOrder(order)))

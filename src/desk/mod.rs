@@ -3,6 +3,7 @@
 //! REST, WebSocket (and later TCP) turn bytes into the calls below; here they are parsed into
 //! domain types, authorised, sent to the actors, and the results turned into one set of answers.
 
+mod access;
 mod alerts;
 mod registry;
 mod rules;
@@ -11,24 +12,30 @@ pub use alerts::{AlertQuery, AlertRequest};
 
 use crate::actors::account::{AccountActor, FindAccount, ListMovements, PlaceOrder, ReadError};
 use crate::actors::alert_validator::AlertValidator;
+use crate::actors::doorkeeper::{Doorkeeper, Trail};
+use crate::actors::session::sight;
+use crate::actors::session_hub::Pass;
 use crate::actors::statistics::{StatisticsActor, TakeStatistics};
 use crate::clock::Clock;
 use crate::domain::{
-    AccountId, Action, CedulaCheck, Channel, Command, Decision, Entry, Fact, IdempotencyKey, Money,
-    Order, Outcome, Principal, Refusal, Resource, Slug, authorize,
+    AccountId, Action, CedulaCheck, Channel, Command, Counter, Decision, Denied, Entry, Fact,
+    IdempotencyKey, Identity, Money, Order, Outcome, Reach, Refusal, Resource, Slug, authorize,
+    counter,
 };
 use crate::instruments::Instruments;
 use crate::mqtt::status::StatusBoard;
-use crate::storage::{self, Connection, HubView, ReadPool, StorageError, WriteError};
+use crate::storage::access::Standing;
+use crate::storage::queries::AccountView;
+use crate::storage::{self, AccessView, Connection, HubView, ReadPool, StorageError, WriteError};
 use crate::wire::events::{self, json};
 use crate::wire::numbers::Decimal;
 use crate::wire::requests::{self, MovementBody, OpenAccountBody, TransferBody};
 use crate::wire::resources::{AccountResource, MovementResource, Page};
-use crate::wire::topics;
 use crate::wire::{Problem, ProblemKind, Reason};
 use actix::Addr;
 use bytes::Bytes;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -78,12 +85,18 @@ impl From<ProblemKind> for Failure {
 pub type Answer = Result<Reply, Failure>;
 
 /// Who asks, through which edge.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Caller {
-    /// Who.
-    pub principal: Principal,
+    /// Who, with all that they may.
+    pub identity: Arc<Identity>,
+    /// The token that they have shown, if any.
+    pub standing: Option<Standing>,
     /// Through which edge.
     pub channel: Channel,
+    /// From where.
+    pub address: Option<IpAddr>,
+    /// Where refusals are told.
+    pub trail: Trail,
 }
 
 /// Deposit or withdrawal.
@@ -104,6 +117,10 @@ pub struct DeskParts {
     pub statistics: Addr<StatisticsActor>,
     /// Where messages of devices and orders to the hub go.
     pub validator: Addr<AlertValidator>,
+    /// Where people sign in, and changes of access go.
+    pub doorkeeper: Addr<Doorkeeper>,
+    /// Where it is seen who is let in.
+    pub access: Arc<AccessView>,
     /// Where the registry is seen.
     pub view: Arc<HubView>,
     /// What devices say of themselves.
@@ -146,7 +163,7 @@ impl Desk {
     /// [`Failure`].
     pub async fn open_account(
         &self,
-        caller: Caller,
+        caller: &Caller,
         body: &OpenAccountBody,
         key: Option<&str>,
     ) -> Answer {
@@ -163,15 +180,16 @@ impl Desk {
             saldo: Decimal(Money::ZERO),
             version: 0,
         };
-        allow(caller, Action::OpenAccount, Resource::Account(&account))?;
+        let counter = counter_of(caller, Action::OpenAccount, None)?;
         let order = Order {
             command: Command::Open {
                 account,
                 given_names,
                 surnames,
             },
-            principal: caller.principal,
+            principal: caller.identity.principal.clone(),
             channel: caller.channel,
+            company: Some(counter.company.row),
             site: None,
             value_date: None,
             key: key.map(parse_key).transpose()?,
@@ -186,23 +204,25 @@ impl Desk {
     /// [`Failure`].
     pub async fn move_money(
         &self,
-        caller: Caller,
+        caller: &Caller,
         direction: Direction,
         account: &str,
         body: &MovementBody,
         key: Option<&str>,
     ) -> Answer {
         let account = requests::account_id(account)?;
-        allow(caller, Action::MoveMoney, Resource::Account(&account))?;
         let amount = requests::amount(&body.monto)?;
+        let site = requests::site(body.sede.as_deref())?;
+        let counter = counter_of(caller, Action::MoveMoney, site.as_ref())?;
         let order = Order {
             command: match direction {
                 Direction::In => Command::Deposit { account, amount },
                 Direction::Out => Command::Withdraw { account, amount },
             },
-            principal: caller.principal,
+            principal: caller.identity.principal.clone(),
             channel: caller.channel,
-            site: requests::site(body.sede.as_deref())?,
+            company: Some(counter.company.row),
+            site: counter.site,
             value_date: requests::value_date(body.fecha_valor.as_deref())?,
             key: Some(demand_key(key)?),
         };
@@ -217,10 +237,16 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn transfer(&self, caller: Caller, body: &TransferBody, key: Option<&str>) -> Answer {
+    pub async fn transfer(
+        &self,
+        caller: &Caller,
+        body: &TransferBody,
+        key: Option<&str>,
+    ) -> Answer {
         let origin = requests::account_id(&body.cedula_origen)?;
         let destination = requests::account_id(&body.cedula_destino)?;
-        allow(caller, Action::MoveMoney, Resource::Account(&origin))?;
+        let site = requests::site(body.sede.as_deref())?;
+        let counter = counter_of(caller, Action::MoveMoney, site.as_ref())?;
         if origin == destination {
             return Err(ProblemKind::SameAccount.into());
         }
@@ -230,9 +256,10 @@ impl Desk {
                 destination,
                 amount: requests::amount(&body.monto)?,
             },
-            principal: caller.principal,
+            principal: caller.identity.principal.clone(),
             channel: caller.channel,
-            site: requests::site(body.sede.as_deref())?,
+            company: Some(counter.company.row),
+            site: counter.site,
             value_date: requests::value_date(body.fecha_valor.as_deref())?,
             key: Some(demand_key(key)?),
         };
@@ -247,12 +274,10 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn account(&self, caller: Caller, account: &str) -> Answer {
+    pub async fn account(&self, caller: &Caller, account: &str) -> Answer {
         let account = requests::account_id(account)?;
-        allow(caller, Action::ReadAccount, Resource::Account(&account))?;
-        let found = within(self.parts.accounts.send(FindAccount(account)))
-            .await?
-            .map_err(unread)?;
+        let reach = allow(caller, Action::ReadAccount, Resource::Account(&account))?;
+        let found = self.find(reach, account).await?;
         let view = found.ok_or(ProblemKind::UnknownAccount)?;
         reply(&AccountResource {
             cedula: view.id.to_string(),
@@ -269,13 +294,13 @@ impl Desk {
     /// [`Failure`].
     pub async fn movements(
         &self,
-        caller: Caller,
+        caller: &Caller,
         account: &str,
         limit: Option<u32>,
         cursor: Option<&str>,
     ) -> Answer {
         let account = requests::account_id(account)?;
-        allow(caller, Action::ReadAccount, Resource::Account(&account))?;
+        let reach = allow(caller, Action::ReadAccount, Resource::Account(&account))?;
         let limit = limit.unwrap_or(PAGE);
         if !(1..=PAGE_MAX).contains(&limit) {
             return Err(invalid_parameter((
@@ -292,6 +317,7 @@ impl Desk {
             })
             .transpose()?;
         let asked = ListMovements {
+            within: reach.clone(),
             account: account.clone(),
             from,
             limit: usize::try_from(limit).unwrap_or(0),
@@ -301,7 +327,7 @@ impl Desk {
             .map_err(unread)?;
         let Some(history) = history else {
             return Err(match from {
-                Some(_) => self.no_such_page(account).await?,
+                Some(_) => self.no_such_page(reach, account).await?,
                 None => ProblemKind::UnknownAccount.into(),
             });
         };
@@ -325,34 +351,41 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn statistics(&self, caller: Caller) -> Answer {
-        allow(caller, Action::ReadStatistics, Resource::Installation)?;
+    pub async fn statistics(&self, caller: &Caller) -> Answer {
+        allow(caller, Action::ReadStatistics, Resource::Any)?;
         let statistics = within(self.parts.statistics.send(TakeStatistics)).await?;
         reply(&statistics.ok_or(ProblemKind::ShuttingDown)?)
+    }
+
+    /// Whether the caller may read metrics.
+    ///
+    /// # Errors
+    /// 401 or 403.
+    pub fn may_read_metrics(&self, caller: &Caller) -> Result<(), Problem> {
+        allow(caller, Action::ReadMetrics, Resource::Any).map(drop)
+    }
+
+    /// What a session may see and for how long; `None` where no token was shown.
+    #[must_use]
+    pub fn pass(&self, caller: &Caller) -> Option<Pass> {
+        let standing = caller.standing.clone()?;
+        let (access, clock) = (Arc::clone(&self.parts.access), self.parts.clock.clone());
+        Some(Pass::new(standing, access, clock))
     }
 
     /// Whether the caller may see the events under an MQTT filter.
     ///
     /// # Errors
     /// 403, or 422 where it is no filter.
-    pub fn may_subscribe(&self, caller: Caller, filter: &str) -> Result<(), Problem> {
+    pub fn may_subscribe(&self, caller: &Caller, filter: &str) -> Result<(), Problem> {
         let valid = rumqttc::mqttbytes::valid_filter(filter)
             && filter.len() <= 256
             && !filter.contains('\0');
         if !valid {
             return Err(Problem::of(ProblemKind::InvalidFilter));
         }
-        if topics::is_of_companies(filter) {
-            let company = topics::company_of(filter);
-            let resource = company
-                .as_ref()
-                .map_or(Resource::EveryCompany, Resource::Company);
-            return allow(caller, Action::ReadAlerts, resource);
-        }
-        match topics::account_of(filter) {
-            Some(account) => allow(caller, Action::ReadAccount, Resource::Account(&account)),
-            None => allow(caller, Action::ReadAccount, Resource::EveryAccount),
-        }
+        sight::may_subscribe(&caller.identity, filter)
+            .map_err(|denied| caller.refuse(denied, Action::ReadAccount, ProblemKind::Forbidden))
     }
 
     /// Counts a problem that an edge is about to answer.
@@ -397,12 +430,19 @@ impl Desk {
         }
     }
 
-    /// Tells an unknown account from a cursor that is not one of its own.
-    async fn no_such_page(&self, account: AccountId) -> Result<Failure, Failure> {
-        let found = within(self.parts.accounts.send(FindAccount(account)))
+    async fn find(&self, reach: Reach, account: AccountId) -> Result<Option<AccountView>, Failure> {
+        let asked = FindAccount {
+            within: reach,
+            account,
+        };
+        within(self.parts.accounts.send(asked))
             .await?
-            .map_err(unread)?;
-        Ok(match found {
+            .map_err(unread)
+    }
+
+    /// Tells an unknown account from a cursor that is not one of its own.
+    async fn no_such_page(&self, reach: Reach, account: AccountId) -> Result<Failure, Failure> {
+        Ok(match self.find(reach, account).await? {
             Some(_) => invalid_parameter((
                 "cursor: no es de esta cuenta",
                 "cursor: not one of this account",
@@ -433,8 +473,39 @@ fn reply(body: &impl serde::Serialize) -> Answer {
     })
 }
 
-fn allow(caller: Caller, action: Action, resource: Resource<'_>) -> Result<(), Problem> {
-    authorize(caller.principal, action, resource).map_err(|_| ProblemKind::Forbidden.into())
+/// Whether the caller may, and within what.
+fn allow(caller: &Caller, action: Action, resource: Resource<'_>) -> Result<Reach, Problem> {
+    authorize(&caller.identity, action, resource).map_err(|denied| {
+        // What lies outside answers like what is missing.
+        let missing = match resource {
+            Resource::Account(_) => ProblemKind::UnknownAccount,
+            Resource::Company(_) => ProblemKind::UnknownCompany,
+            Resource::Any | Resource::Installation => ProblemKind::Forbidden,
+        };
+        caller.refuse(denied, action, missing)
+    })
+}
+
+/// Where the caller does `action` with money. A site that is not theirs is as if it were not.
+fn counter_of(caller: &Caller, action: Action, site: Option<&Slug>) -> Result<Counter, Problem> {
+    counter(&caller.identity, action, site)
+        .map_err(|denied| caller.refuse(denied, action, ProblemKind::UnknownSite))
+}
+
+impl Caller {
+    /// The problem that a denial is to the caller, which is kept if they have said who they are.
+    fn refuse(&self, denied: Denied, action: Action, missing: ProblemKind) -> Problem {
+        if denied != Denied::Unknown {
+            self.trail.refused(self, action);
+        }
+        match denied {
+            Denied::Unknown => ProblemKind::Unauthenticated,
+            Denied::MustChange => ProblemKind::PasswordMustChange,
+            Denied::Never => ProblemKind::Forbidden,
+            Denied::NotHere => missing,
+        }
+        .into()
+    }
 }
 
 fn parse_key(text: &str) -> Result<IdempotencyKey, Problem> {

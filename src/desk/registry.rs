@@ -4,7 +4,7 @@ use super::alerts::{cursor, invalid_value, limit, optional, page, prose, slug};
 use super::{Answer, Caller, Desk, Failure, allow, reply};
 use crate::domain::device::Secret;
 use crate::domain::registry::AlertKind;
-use crate::domain::{Action, Algorithm, KeyMaterial, Label, Priority, Resource, Slug};
+use crate::domain::{Action, Algorithm, KeyMaterial, Label, Priority, Reach, Resource, Slug};
 use crate::storage::HubCommand;
 use crate::storage::hub::{KindSpec, Patch};
 use crate::storage::registry_queries::{
@@ -34,10 +34,10 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`], as for all calls here.
-    pub async fn create_company(&self, caller: Caller, body: &CompanyBody) -> Answer {
+    pub async fn create_company(&self, caller: &Caller, body: &CompanyBody) -> Answer {
         let slug = slug("empresa", &body.empresa)?;
         let name = label_or("nombre", body.nombre.as_deref(), &slug)?;
-        allow(caller, Action::ChangeRegistry, Resource::EveryCompany)?;
+        allow(caller, Action::ChangePlatform, Resource::Installation)?;
         let command = HubCommand::CreateCompany {
             slug: slug.clone(),
             name,
@@ -50,9 +50,9 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn patch_company(&self, caller: Caller, name: &str, body: &CompanyPatch) -> Answer {
+    pub async fn patch_company(&self, caller: &Caller, name: &str, body: &CompanyPatch) -> Answer {
         let slug = slug("empresa", name)?;
-        allow(caller, Action::ChangeRegistry, Resource::Company(&slug))?;
+        allow(caller, Action::ChangePlatform, Resource::Company(&slug))?;
         let patch = Patch {
             name: label("nombre", body.nombre.as_deref())?,
             active: body.activa,
@@ -67,11 +67,11 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn show_company(&self, caller: Caller, name: &str) -> Answer {
+    pub async fn show_company(&self, caller: &Caller, name: &str) -> Answer {
         let slug = slug("empresa", name)?;
-        allow(caller, Action::ReadRegistry, Resource::Company(&slug))?;
+        let within = allow(caller, Action::ReadRegistry, Resource::Any)?;
         let found = self
-            .read(move |c| queries::company(c, slug.as_str()))
+            .read(move |c| queries::company(c, &within, slug.as_str()))
             .await?;
         reply(&company_resource(found.ok_or(ProblemKind::UnknownCompany)?))
     }
@@ -82,15 +82,15 @@ impl Desk {
     /// [`Failure`].
     pub async fn list_companies(
         &self,
-        caller: Caller,
+        caller: &Caller,
         limit_text: &str,
         cursor_text: &str,
     ) -> Answer {
-        allow(caller, Action::ReadRegistry, Resource::EveryCompany)?;
+        let within = allow(caller, Action::ReadRegistry, Resource::Any)?;
         let limit = limit(limit_text)?;
         let after = cursor(cursor_text)?.unwrap_or(0);
         let found = self
-            .read(move |c| queries::companies(c, after, limit + 1))
+            .read(move |c| queries::companies(c, &within, after, limit + 1))
             .await?;
         reply(&rows(found, limit, company_resource))
     }
@@ -99,10 +99,10 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn create_site(&self, caller: Caller, body: &SiteBody) -> Answer {
+    pub async fn create_site(&self, caller: &Caller, body: &SiteBody) -> Answer {
         let company = slug("empresa", &body.empresa)?;
         let slug = slug("sede", &body.sede)?;
-        allow(caller, Action::ChangeRegistry, Resource::Company(&company))?;
+        allow(caller, Action::ChangePlatform, Resource::Company(&company))?;
         let command = HubCommand::CreateSite {
             name: label_or("nombre", body.nombre.as_deref(), &slug)?,
             time_zone: zone(body.zona_horaria.as_deref())?.unwrap_or(TimeZone::UTC),
@@ -119,13 +119,13 @@ impl Desk {
     /// [`Failure`].
     pub async fn patch_site(
         &self,
-        caller: Caller,
+        caller: &Caller,
         company: &str,
         name: &str,
         body: &SitePatch,
     ) -> Answer {
         let (owner, site) = (slug("empresa", company)?, slug("sede", name)?);
-        allow(caller, Action::ChangeRegistry, Resource::Company(&owner))?;
+        allow(caller, Action::ChangePlatform, Resource::Company(&owner))?;
         let patch = Patch {
             name: label("nombre", body.nombre.as_deref())?,
             active: body.activa,
@@ -141,11 +141,20 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn show_site(&self, caller: Caller, company: &str, name: &str) -> Answer {
+    pub async fn show_site(&self, caller: &Caller, company: &str, name: &str) -> Answer {
         let (company, site) = (slug("empresa", company)?, slug("sede", name)?);
-        allow(caller, Action::ReadRegistry, Resource::Company(&company))?;
+        let within = allow(caller, Action::ReadRegistry, Resource::Any)?;
         let found = self
-            .read(move |c| queries::sites(c, Some(company.as_str()), Some(site.as_str()), 0, 1))
+            .read(move |c| {
+                queries::sites(
+                    c,
+                    &within,
+                    Some(company.as_str()),
+                    Some(site.as_str()),
+                    0,
+                    1,
+                )
+            })
             .await?;
         let (_, site) = found.into_iter().next().ok_or(ProblemKind::SiteNotFound)?;
         reply(&site_resource(site))
@@ -157,17 +166,17 @@ impl Desk {
     /// [`Failure`].
     pub async fn list_sites(
         &self,
-        caller: Caller,
+        caller: &Caller,
         company: &str,
         limit_text: &str,
         cursor_text: &str,
     ) -> Answer {
-        may_read(caller, company)?;
+        let within = may_read(caller, company)?;
         let limit = limit(limit_text)?;
         let after = cursor(cursor_text)?.unwrap_or(0);
         let company = optional(company);
         let found = self
-            .read(move |c| queries::sites(c, company.as_deref(), None, after, limit + 1))
+            .read(move |c| queries::sites(c, &within, company.as_deref(), None, after, limit + 1))
             .await?;
         reply(&rows(found, limit, site_resource))
     }
@@ -176,7 +185,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn create_device(&self, caller: Caller, body: &DeviceBody) -> Answer {
+    pub async fn create_device(&self, caller: &Caller, body: &DeviceBody) -> Answer {
         let device = slug("hardware", &body.hardware)?;
         let company = slug("empresa", &body.empresa)?;
         allow(caller, Action::ChangeRegistry, Resource::Company(&company))?;
@@ -195,7 +204,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn patch_device(&self, caller: Caller, name: &str, body: &DevicePatch) -> Answer {
+    pub async fn patch_device(&self, caller: &Caller, name: &str, body: &DevicePatch) -> Answer {
         let device = self.device(caller, name, Action::ChangeRegistry).await?;
         let patch = Patch {
             name: label("nombre", body.nombre.as_deref())?,
@@ -217,7 +226,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn show_device(&self, caller: Caller, name: &str) -> Answer {
+    pub async fn show_device(&self, caller: &Caller, name: &str) -> Answer {
         let device = self.device(caller, name, Action::ReadRegistry).await?;
         reply(&self.device_resource(device))
     }
@@ -228,16 +237,16 @@ impl Desk {
     /// [`Failure`].
     pub async fn list_devices(
         &self,
-        caller: Caller,
+        caller: &Caller,
         filter: DeviceFilter,
         limit_text: &str,
         cursor_text: &str,
     ) -> Answer {
-        may_read(caller, filter.company.as_deref().unwrap_or_default())?;
+        let within = may_read(caller, filter.company.as_deref().unwrap_or_default())?;
         let limit = limit(limit_text)?;
         let after = cursor(cursor_text)?.unwrap_or(0);
         let found = self
-            .read(move |c| queries::devices(c, &filter, after, limit + 1))
+            .read(move |c| queries::devices(c, &within, &filter, after, limit + 1))
             .await?;
         reply(&rows(found, limit, |device| self.device_resource(device)))
     }
@@ -246,7 +255,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn add_key(&self, caller: Caller, name: &str, body: &KeyBody) -> Answer {
+    pub async fn add_key(&self, caller: &Caller, name: &str, body: &KeyBody) -> Answer {
         let device = self.device(caller, name, Action::ChangeRegistry).await?;
         let (material, made) = key_material(body)?;
         // Made here, so that it names the same key whatever becomes of the answer.
@@ -266,7 +275,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn revoke_key(&self, caller: Caller, name: &str, kid: &str) -> Answer {
+    pub async fn revoke_key(&self, caller: &Caller, name: &str, kid: &str) -> Answer {
         let device = self.device(caller, name, Action::ChangeRegistry).await?;
         let command = HubCommand::RevokeKey {
             device: slug("hardware", &device.slug)?,
@@ -280,7 +289,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn list_keys(&self, caller: Caller, name: &str) -> Answer {
+    pub async fn list_keys(&self, caller: &Caller, name: &str) -> Answer {
         let device = self.device(caller, name, Action::ReadRegistry).await?;
         reply(&Page {
             datos: device.keys.into_iter().map(key_resource).collect(),
@@ -288,7 +297,7 @@ impl Desk {
         })
     }
 
-    async fn key(&self, caller: Caller, device: &str, kid: &str) -> Result<KeyResource, Failure> {
+    async fn key(&self, caller: &Caller, device: &str, kid: &str) -> Result<KeyResource, Failure> {
         let device = self.device(caller, device, Action::ReadRegistry).await?;
         let key = device.keys.into_iter().find(|key| key.kid == kid);
         Ok(key_resource(key.ok_or(ProblemKind::UnknownDeviceKey)?))
@@ -296,7 +305,7 @@ impl Desk {
 
     async fn device(
         &self,
-        caller: Caller,
+        caller: &Caller,
         name: &str,
         action: Action,
     ) -> Result<DeviceView, Failure> {
@@ -304,12 +313,11 @@ impl Desk {
             slug: Some(slug("hardware", name)?.to_string()),
             ..DeviceFilter::default()
         };
+        let within = allow(caller, action, Resource::Any)?;
         let found = self
-            .read(move |c| queries::devices(c, &wanted, 0, 1))
+            .read(move |c| queries::devices(c, &within, &wanted, 0, 1))
             .await?;
         let (_, device) = found.into_iter().next().ok_or(ProblemKind::UnknownDevice)?;
-        let company = slug("empresa", &device.company)?;
-        allow(caller, action, Resource::Company(&company))?;
         Ok(device)
     }
 
@@ -341,8 +349,8 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn list_device_types(&self, caller: Caller) -> Answer {
-        allow(caller, Action::ReadRegistry, Resource::Installation)?;
+    pub async fn list_device_types(&self, caller: &Caller) -> Answer {
+        allow(caller, Action::ReadRegistry, Resource::Any)?;
         let found = self.read(queries::device_types).await?;
         let datos = found
             .into_iter()
@@ -363,12 +371,12 @@ impl Desk {
     /// [`Failure`].
     pub async fn put_device_type(
         &self,
-        caller: Caller,
+        caller: &Caller,
         code: &str,
         body: &DeviceTypeBody,
     ) -> Answer {
         let code = slug("tipo", code)?;
-        allow(caller, Action::ChangeRegistry, Resource::Installation)?;
+        allow(caller, Action::ChangePlatform, Resource::Installation)?;
         let description = body.descripcion.as_deref();
         let command = HubCommand::PutDeviceType {
             code: code.clone(),
@@ -393,17 +401,17 @@ impl Desk {
     /// [`Failure`].
     pub async fn list_kinds(
         &self,
-        caller: Caller,
+        caller: &Caller,
         company: &str,
         limit_text: &str,
         cursor_text: &str,
     ) -> Answer {
-        may_read(caller, company)?;
+        let within = may_read(caller, company)?;
         let limit = limit(limit_text)?;
         let after = cursor(cursor_text)?.unwrap_or(0);
         let company = optional(company);
         let found = self
-            .read(move |c| queries::kinds(c, company.as_deref(), None, after, limit + 1))
+            .read(move |c| queries::kinds(c, &within, company.as_deref(), None, after, limit + 1))
             .await?;
         reply(&rows(found, limit, |(company, kind)| {
             kind_resource(company, &kind)
@@ -416,13 +424,13 @@ impl Desk {
     /// [`Failure`].
     pub async fn put_kind(
         &self,
-        caller: Caller,
+        caller: &Caller,
         company: &str,
         code: &str,
         body: &KindBody,
     ) -> Answer {
         let (owner, code) = (slug("empresa", company)?, slug("tipo_alarma", code)?);
-        allow(caller, Action::ChangeRegistry, Resource::Company(&owner))?;
+        let within = allow(caller, Action::ChangeRegistry, Resource::Company(&owner))?;
         if code.as_str() == crate::domain::registry::HEARTBEAT {
             let reason = (
                 "tipo_alarma: LATIDO no es un tipo de alarma",
@@ -437,24 +445,21 @@ impl Desk {
         };
         self.order(caller, command).await?;
         let found = self
-            .read(move |c| queries::kinds(c, Some(owner.as_str()), Some(code.as_str()), 0, 1))
+            .read(move |c| {
+                queries::kinds(c, &within, Some(owner.as_str()), Some(code.as_str()), 0, 1)
+            })
             .await?;
         let (_, (company, kind)) = found.into_iter().next().ok_or(ProblemKind::Internal)?;
         reply(&kind_resource(company, &kind))
     }
 }
 
-/// Whether the caller may read the registry of a company, or of all where none is named.
-pub(super) fn may_read(caller: Caller, company: &str) -> Result<(), Failure> {
-    if company.is_empty() {
-        return Ok(allow(caller, Action::ReadRegistry, Resource::EveryCompany)?);
+/// Within what the caller may read the registry; the company that a list is about must be a name.
+pub(super) fn may_read(caller: &Caller, company: &str) -> Result<Reach, Failure> {
+    if !company.is_empty() {
+        slug("empresa", company)?;
     }
-    let company = slug("empresa", company)?;
-    Ok(allow(
-        caller,
-        Action::ReadRegistry,
-        Resource::Company(&company),
-    )?)
+    Ok(allow(caller, Action::ReadRegistry, Resource::Any)?)
 }
 
 /// A page of rows with their numbers.

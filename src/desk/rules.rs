@@ -4,7 +4,7 @@ use super::alerts::{cursor, invalid_value, limit, optional, slug};
 use super::registry::{label, may_read, named, rows};
 use super::{Answer, Caller, Desk, Failure, allow, reply};
 use crate::domain::rule::{Condition, Rule, RuleError, Situation, plan};
-use crate::domain::{Action, DeviceCommand, Plan, Registry, Resource, RuleRef, Slug};
+use crate::domain::{Action, DeviceCommand, Plan, Reach, Registry, Resource, RuleRef, Slug};
 use crate::storage::alert_queries::{self, AlertFilter, AlertView};
 use crate::storage::hub::RuleSpec;
 use crate::storage::registry_queries::{self as queries, RuleView};
@@ -39,7 +39,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`], as for all calls here; 422 `regla_invalida` with the position.
-    pub async fn create_rule(&self, caller: Caller, body: &RuleBody) -> Answer {
+    pub async fn create_rule(&self, caller: &Caller, body: &RuleBody) -> Answer {
         let company = slug("empresa", &body.empresa)?;
         allow(caller, Action::ChangeRegistry, Resource::Company(&company))?;
         let registry = self.parts.view.registry();
@@ -64,7 +64,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn revise_rule(&self, caller: Caller, id: &str, body: &RulePatch) -> Answer {
+    pub async fn revise_rule(&self, caller: &Caller, id: &str, body: &RulePatch) -> Answer {
         let id = rule_id(id)?;
         let current = self.rule(caller, id, None, Action::ChangeRegistry).await?;
         let from_version = body.version.unwrap_or(current.rule.version);
@@ -82,7 +82,7 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn show_rule(&self, caller: Caller, id: &str) -> Answer {
+    pub async fn show_rule(&self, caller: &Caller, id: &str) -> Answer {
         self.rule_reply(caller, rule_id(id)?, None).await
     }
 
@@ -92,17 +92,17 @@ impl Desk {
     /// [`Failure`].
     pub async fn list_rules(
         &self,
-        caller: Caller,
+        caller: &Caller,
         company: &str,
         limit_text: &str,
         cursor_text: &str,
     ) -> Answer {
-        may_read(caller, company)?;
+        let within = may_read(caller, company)?;
         let limit = limit(limit_text)?;
         let after = cursor(cursor_text)?.unwrap_or(0);
         let company = optional(company);
         let found = self
-            .read(move |c| queries::rules(c, company.as_deref(), after, limit + 1))
+            .read(move |c| queries::rules(c, &within, company.as_deref(), after, limit + 1))
             .await?;
         reply(&rows(found, limit, rule_resource))
     }
@@ -113,7 +113,7 @@ impl Desk {
     /// [`Failure`].
     pub async fn list_versions(
         &self,
-        caller: Caller,
+        caller: &Caller,
         id: &str,
         limit_text: &str,
         cursor_text: &str,
@@ -132,15 +132,15 @@ impl Desk {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn try_rules(&self, caller: Caller, body: &TrialBody) -> Answer {
-        allow(caller, Action::ReadRegistry, Resource::EveryCompany)?;
-        let candidate = self.candidate(body)?;
+    pub async fn try_rules(&self, caller: &Caller, body: &TrialBody) -> Answer {
+        let within = allow(caller, Action::ReadRegistry, Resource::Any)?;
+        let candidate = self.candidate(&within, body)?;
         let wanted = self.tried_alerts(body, candidate.as_deref())?;
         let registry = self.parts.view.registry();
         let now = self.parts.clock.now();
         let trials = self
             .read(move |c| {
-                let found = alert_queries::alerts(c, &wanted, i64::MAX, TRIALS)?;
+                let found = alert_queries::alerts(c, &within, &wanted, i64::MAX, TRIALS)?;
                 Ok((!found.is_empty() || wanted.id.is_none())
                     .then(|| trials(&registry, candidate.as_ref(), &found, now)))
             })
@@ -149,7 +149,7 @@ impl Desk {
     }
 
     /// The rule that is tried; `None` for all of an alert's company.
-    fn candidate(&self, body: &TrialBody) -> Result<Option<Arc<Rule>>, Failure> {
+    fn candidate(&self, within: &Reach, body: &TrialBody) -> Result<Option<Arc<Rule>>, Failure> {
         let registry = self.parts.view.registry();
         match (&body.regla, body.regla_id) {
             (Some(_), Some(_)) => Err(invalid_value((
@@ -159,6 +159,7 @@ impl Desk {
             (Some(body), None) => {
                 let company = slug("empresa", &body.empresa)?;
                 let company = registry.company(&company);
+                let company = company.filter(|company| within.has_company(company.row));
                 let spec = rule_spec(body)?;
                 Ok(Some(Arc::new(Rule {
                     id: 0,
@@ -172,7 +173,9 @@ impl Desk {
                 })))
             }
             (None, Some(id)) => {
-                let rule = registry.rule(id).ok_or(ProblemKind::UnknownRule)?;
+                let rule = registry.rule(id);
+                let rule = rule.filter(|rule| within.has_company(rule.company));
+                let rule = rule.ok_or(ProblemKind::UnknownRule)?;
                 let mut rule = Rule::clone(rule);
                 rule.active = true;
                 Ok(Some(Arc::new(rule)))
@@ -208,19 +211,19 @@ impl Desk {
 
     async fn rule(
         &self,
-        caller: Caller,
+        caller: &Caller,
         id: i64,
         version: Option<i64>,
         action: Action,
     ) -> Result<RuleView, Failure> {
-        let found = self.read(move |c| queries::rule(c, id, version)).await?;
-        let found = found.ok_or(ProblemKind::UnknownRule)?;
-        let company = slug("empresa", &found.company)?;
-        allow(caller, action, Resource::Company(&company))?;
-        Ok(found)
+        let within = allow(caller, action, Resource::Any)?;
+        let found = self
+            .read(move |c| queries::rule(c, &within, id, version))
+            .await?;
+        Ok(found.ok_or(ProblemKind::UnknownRule)?)
     }
 
-    async fn rule_reply(&self, caller: Caller, id: i64, version: Option<i64>) -> Answer {
+    async fn rule_reply(&self, caller: &Caller, id: i64, version: Option<i64>) -> Answer {
         let rule = self.rule(caller, id, version, Action::ReadRegistry).await?;
         reply(&rule_resource(rule))
     }

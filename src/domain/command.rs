@@ -53,6 +53,9 @@ pub struct Order {
     pub principal: Principal,
     /// Through which edge.
     pub channel: Channel,
+    /// The row of the company whose accounts it may touch; the installation's own (`EMPRESA`) where
+    /// there is none. An account of another company is to it as if it were not.
+    pub company: Option<i64>,
     /// At which site of the company.
     pub site: Option<Slug>,
     /// The value date, in days since 1970-01-01.

@@ -229,9 +229,87 @@ pub enum Subject {
     Refusals,
 }
 
+/// What happened to somebody's access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AccessEvent {
+    /// Somebody signed in.
+    SignedIn,
+    /// Somebody tried to sign in and failed.
+    SignInFailed,
+    /// Somebody tried to sign in too often to be heard.
+    Throttled,
+    /// Somebody signed out.
+    SignedOut,
+    /// A session was ended by somebody.
+    SessionEnded,
+    /// A password was chosen or set.
+    PasswordChanged,
+    /// A second factor was set up or taken away.
+    SecondFactorChanged,
+    /// A person was made.
+    PersonCreated,
+    /// A person was changed: roles, name, whether they are let in.
+    PersonChanged,
+    /// A token was made.
+    TokenCreated,
+    /// A token was revoked.
+    TokenRevoked,
+    /// Something was refused to somebody who had signed in.
+    Refused,
+}
+
+impl AccessEvent {
+    /// Its name on the wire (`suceso`).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SignedIn => "inicio_de_sesion",
+            Self::SignInFailed => "inicio_fallido",
+            Self::Throttled => "inicio_frenado",
+            Self::SignedOut => "cierre_de_sesion",
+            Self::SessionEnded => "sesion_terminada",
+            Self::PasswordChanged => "contrasena_cambiada",
+            Self::SecondFactorChanged => "segundo_factor_cambiado",
+            Self::PersonCreated => "usuario_creado",
+            Self::PersonChanged => "usuario_cambiado",
+            Self::TokenCreated => "token_creado",
+            Self::TokenRevoked => "token_revocado",
+            Self::Refused => "acceso_denegado",
+        }
+    }
+}
+
+/// Something that happened to somebody's access.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessFact {
+    /// What.
+    pub event: AccessEvent,
+    /// The row in `principals` of whom it happened to, where it is known.
+    pub subject: Option<i64>,
+    /// How often: failures are counted by the minute.
+    pub count: i64,
+    /// What is held by digest alone.
+    pub texts: AccessTexts,
+}
+
+/// What a fact of access holds by salted digest alone, so that it can be erased.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessTexts {
+    /// Makes the digest of short texts hard to guess.
+    pub salt: [u8; 16],
+    /// Whom it happened to, as they called themselves.
+    pub who: Option<String>,
+    /// From where: an address.
+    pub address: Option<String>,
+    /// What exactly; no secret.
+    pub detail: Option<String>,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
+    /// Somebody's access was used, refused or changed.
+    Access(Box<AccessFact>),
     /// An alert was raised, or taken a step further.
     Alert(Box<AlertStep>),
     /// A setting was changed; no secret is in it.

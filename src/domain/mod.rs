@@ -11,11 +11,17 @@ pub mod command;
 pub mod device;
 pub mod journal;
 pub mod name;
+pub mod password;
 pub mod registry;
 pub mod rule;
+pub mod second_factor;
+pub mod token;
 pub mod validation;
 
-pub use access::{Action, Denied, Principal, Resource, authorize};
+pub use access::{
+    Action, CompanyRef, Counter, Denied, Grant, Identity, Principal, Reach, Resource, Role, Scope,
+    authorize, counter,
+};
 pub use account::{Account, AccountId, CedulaCheck, Posting, PostingKind, Rejection, transfer};
 pub use alert::{
     AlertChange, AlertContent, AlertState, DeviceCommand, MessageRef, Priority, RuleRef,
@@ -24,8 +30,8 @@ pub use amount::{Amount, AmountError, Money};
 pub use command::{Command, Decision, Order, Outcome};
 pub use device::{Algorithm, DeviceAddress, KeyMaterial, Novelty, SequenceWindow};
 pub use journal::{
-    AccountRef, AlertStep, Channel, Counterparty, Entry, Fact, KeyDigest, KeyRecord, Movement,
-    Position, Refusal, StepTexts, Subject,
+    AccessEvent, AccessFact, AccessTexts, AccountRef, AlertStep, Channel, Counterparty, Entry,
+    Fact, KeyDigest, KeyRecord, Movement, Position, Refusal, StepTexts, Subject,
 };
 pub use name::{IdempotencyKey, Label, PersonName, Prose, Slug, TextError};
 pub use registry::Registry;

@@ -129,6 +129,10 @@ pub struct Located {
     pub company: Arc<Company>,
 }
 
+/// The device is not registered, as far as whoever asks may know.
+pub const UNKNOWN_DEVICE: Rejected =
+    Rejected::new(Reason::Identity, "el dispositivo no está registrado");
+
 /// Finds the device that `address` names, if it and all above it are active and it is where
 /// `address` says.
 ///
@@ -136,9 +140,7 @@ pub struct Located {
 /// [`Reason::Identity`].
 pub fn locate(registry: &Registry, address: &DeviceAddress) -> Result<Located, Rejected> {
     let no = |detail| Rejected::new(Reason::Identity, detail);
-    let device = registry
-        .device(&address.device)
-        .ok_or(no("el dispositivo no está registrado"))?;
+    let device = registry.device(&address.device).ok_or(UNKNOWN_DEVICE)?;
     let inconsistent = no("el registro no es coherente");
     let site = registry.site_at(device.site).ok_or(inconsistent)?;
     let company = registry.company_at(device.company).ok_or(inconsistent)?;

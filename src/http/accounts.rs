@@ -29,7 +29,7 @@ pub(super) async fn open(
     JsonBody(body): JsonBody<OpenAccountBody>,
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
-        .open_account(visitor.caller, &body, visitor.key())
+        .open_account(&visitor.caller, &body, visitor.key())
         .await;
     respond(StatusCode::CREATED, visitor.language, answer)
 }
@@ -49,7 +49,7 @@ pub(super) async fn show(
     desk: web::Data<Desk>,
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.account(visitor.caller, &visitor.account).await;
+    let answer = desk.account(&visitor.caller, &visitor.account).await;
     respond(StatusCode::OK, visitor.language, answer)
 }
 
@@ -108,7 +108,7 @@ async fn move_money(
 ) -> Result<HttpResponse, ApiError> {
     let account = &visitor.account;
     let answer = desk
-        .move_money(visitor.caller, direction, account, body, visitor.key())
+        .move_money(&visitor.caller, direction, account, body, visitor.key())
         .await;
     respond(StatusCode::CREATED, visitor.language, answer)
 }
@@ -161,7 +161,7 @@ pub(super) async fn movements(
     };
     let cursor = Some(query.cursor.as_str()).filter(|text| !text.is_empty());
     let answer = desk
-        .movements(visitor.caller, &visitor.account, limit, cursor)
+        .movements(&visitor.caller, &visitor.account, limit, cursor)
         .await;
     respond(StatusCode::OK, visitor.language, answer)
 }

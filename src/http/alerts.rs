@@ -27,7 +27,7 @@ pub(super) async fn take(
     visitor: Visitor,
     AlertPayload(request): AlertPayload,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.take_alert(visitor.caller, request).await;
+    let answer = desk.take_alert(&visitor.caller, request).await;
     respond_taken(visitor.language, answer)
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn validate(
     visitor: Visitor,
     AlertPayload(request): AlertPayload,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.validate_alert(visitor.caller, request).await;
+    let answer = desk.validate_alert(&visitor.caller, request).await;
     respond(StatusCode::OK, visitor.language, answer)
 }
 
@@ -81,7 +81,7 @@ pub(super) async fn list(
     visitor: Visitor,
     query: Query,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.list_alerts(visitor.caller, wanted(&query)).await;
+    let answer = desk.list_alerts(&visitor.caller, wanted(&query)).await;
     respond(StatusCode::OK, visitor.language, answer)
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn show(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .show_alert(
-            visitor.caller,
+            &visitor.caller,
             visitor.param("id"),
             query.text("limite"),
             query.text("cursor"),
@@ -127,7 +127,7 @@ pub(super) async fn acknowledge(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .step_alert(
-            visitor.caller,
+            &visitor.caller,
             visitor.param("id"),
             AlertChange::Acknowledged,
             &body,
@@ -152,7 +152,7 @@ pub(super) async fn resolve(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .step_alert(
-            visitor.caller,
+            &visitor.caller,
             visitor.param("id"),
             AlertChange::Resolved,
             &body,
@@ -177,7 +177,7 @@ pub(super) async fn discard(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .step_alert(
-            visitor.caller,
+            &visitor.caller,
             visitor.param("id"),
             AlertChange::Discarded,
             &body,

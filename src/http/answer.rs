@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use std::fmt;
 
 /// Seconds after which a client may try again: a group commit takes milliseconds.
-const RETRY_AFTER: &str = "1";
+const RETRY_AFTER: u64 = 1;
 
 /// Marks the repeat of an earlier decision.
 const REPLAYED: &str = "Idempotent-Replayed";
@@ -46,7 +46,11 @@ impl ResponseError for ApiError {
         let mut response = HttpResponse::build(self.status_code());
         response.content_type("application/problem+json");
         if problem.kind.is_transient() {
-            response.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+            let seconds = problem.retry_after.unwrap_or(RETRY_AFTER);
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if self.status_code() == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"atalaya\""));
         }
         if self.failure.replayed {
             response.insert_header((REPLAYED, "true"));
@@ -72,6 +76,15 @@ pub(super) fn respond(
         response.insert_header((REPLAYED, "true"));
     }
     Ok(response.body(reply.body))
+}
+
+/// The response to what is done and has nothing to show.
+pub(super) fn respond_done(
+    language: Language,
+    done: Result<(), Failure>,
+) -> Result<HttpResponse, ApiError> {
+    done.map_err(|failure| ApiError { failure, language })?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// The response to an alert: 201 where it is new, 200 where it is one that was taken before.

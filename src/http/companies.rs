@@ -20,7 +20,7 @@ pub(super) async fn create(
     visitor: Visitor,
     JsonBody(body): JsonBody<CompanyBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.create_company(visitor.caller, &body).await;
+    let answer = desk.create_company(&visitor.caller, &body).await;
     respond(StatusCode::CREATED, visitor.language, answer)
 }
 
@@ -39,7 +39,7 @@ pub(super) async fn list(
     query: Query,
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
-        .list_companies(visitor.caller, query.text("limite"), query.text("cursor"))
+        .list_companies(&visitor.caller, query.text("limite"), query.text("cursor"))
         .await;
     respond(StatusCode::OK, visitor.language, answer)
 }
@@ -57,7 +57,7 @@ pub(super) async fn show(
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
-        .show_company(visitor.caller, visitor.param("empresa"))
+        .show_company(&visitor.caller, visitor.param("empresa"))
         .await;
     respond(StatusCode::OK, visitor.language, answer)
 }
@@ -77,7 +77,7 @@ pub(super) async fn patch(
     JsonBody(body): JsonBody<CompanyPatch>,
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
-        .patch_company(visitor.caller, visitor.param("empresa"), &body)
+        .patch_company(&visitor.caller, visitor.param("empresa"), &body)
         .await;
     respond(StatusCode::OK, visitor.language, answer)
 }

@@ -24,7 +24,7 @@ pub(super) async fn create(
     visitor: Visitor,
     JsonBody(body): JsonBody<DeviceBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.create_device(visitor.caller, &body).await;
+    let answer = desk.create_device(&visitor.caller, &body).await;
     respond(StatusCode::CREATED, visitor.language, answer)
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .list_devices(
-            visitor.caller,
+            &visitor.caller,
             filter(&query),
             query.text("limite"),
             query.text("cursor"),
@@ -69,7 +69,7 @@ pub(super) async fn show(
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
-        .show_device(visitor.caller, visitor.param("hardware"))
+        .show_device(&visitor.caller, visitor.param("hardware"))
         .await;
     respond(StatusCode::OK, visitor.language, answer)
 }
@@ -89,7 +89,7 @@ pub(super) async fn patch(
     JsonBody(body): JsonBody<DevicePatch>,
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
-        .patch_device(visitor.caller, visitor.param("hardware"), &body)
+        .patch_device(&visitor.caller, visitor.param("hardware"), &body)
         .await;
     respond(StatusCode::OK, visitor.language, answer)
 }
@@ -109,7 +109,7 @@ pub(super) async fn add_key(
     JsonBody(body): JsonBody<KeyBody>,
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
-        .add_key(visitor.caller, visitor.param("hardware"), &body)
+        .add_key(&visitor.caller, visitor.param("hardware"), &body)
         .await;
     respond(StatusCode::CREATED, visitor.language, answer)
 }
@@ -127,7 +127,7 @@ pub(super) async fn list_keys(
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
-        .list_keys(visitor.caller, visitor.param("hardware"))
+        .list_keys(&visitor.caller, visitor.param("hardware"))
         .await;
     respond(StatusCode::OK, visitor.language, answer)
 }
@@ -147,7 +147,7 @@ pub(super) async fn revoke_key(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .revoke_key(
-            visitor.caller,
+            &visitor.caller,
             visitor.param("hardware"),
             visitor.param("kid"),
         )
@@ -164,7 +164,7 @@ pub(super) async fn list_types(
     desk: web::Data<Desk>,
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.list_device_types(visitor.caller).await;
+    let answer = desk.list_device_types(&visitor.caller).await;
     respond(StatusCode::OK, visitor.language, answer)
 }
 
@@ -183,7 +183,7 @@ pub(super) async fn put_type(
     JsonBody(body): JsonBody<DeviceTypeBody>,
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
-        .put_device_type(visitor.caller, visitor.param("tipo"), &body)
+        .put_device_type(&visitor.caller, visitor.param("tipo"), &body)
         .await;
     respond(StatusCode::OK, visitor.language, answer)
 }

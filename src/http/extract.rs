@@ -2,12 +2,12 @@
 
 use super::RouteTemplate;
 use super::answer::{ApiError, language_of};
+use super::identify::Visit;
 use crate::desk::{AlertRequest, Caller};
-use crate::domain::{Channel, Principal};
 use crate::wire::{Language, Problem, ProblemKind, Reason, requests};
 use actix_web::dev::Payload;
 use actix_web::http::header::CONTENT_TYPE;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{LocalBoxFuture, Ready, ready};
@@ -25,6 +25,8 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) struct Visitor {
     pub(super) caller: Caller,
     pub(super) language: Language,
+    /// The token of a page's cookie.
+    pub(super) csrf: Option<String>,
     key: Option<String>,
     pub(super) account: String,
     request: HttpRequest,
@@ -136,11 +138,14 @@ impl FromRequest for Visitor {
         let key = keys
             .map(|value| value.to_str().unwrap_or("\u{fffd}").to_owned())
             .reduce(|first, second| format!("{first}, {second}"));
+        // The middleware has seen every request before its handler.
+        let visit = request.extensions().get::<Visit>().cloned();
+        let Some(Visit { caller, csrf }) = visit else {
+            return ready(Err(ApiError::new(request, ProblemKind::Internal)));
+        };
         ready(Ok(Self {
-            caller: Caller {
-                principal: Principal::Local,
-                channel: Channel::Http,
-            },
+            caller,
+            csrf,
             language: language_of(request),
             key,
             account: request

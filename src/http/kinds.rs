@@ -26,7 +26,7 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .list_kinds(
-            visitor.caller,
+            &visitor.caller,
             query.text("empresa"),
             query.text("limite"),
             query.text("cursor"),
@@ -52,7 +52,7 @@ pub(super) async fn put(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .put_kind(
-            visitor.caller,
+            &visitor.caller,
             visitor.param("empresa"),
             visitor.param("tipo_alarma"),
             &body,

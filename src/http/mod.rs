@@ -6,20 +6,25 @@
 mod accounts;
 mod alerts;
 mod answer;
+mod audit;
 mod companies;
 mod connections;
 mod devices;
 mod extract;
+mod identify;
 mod kinds;
 mod middleware;
 mod openapi;
 mod operations;
+mod people;
 mod quarantine;
 mod rules;
 mod sessions;
 mod sites;
+mod tokens;
 mod transfers;
 
+pub use identify::Door;
 pub use openapi::document as openapi_document;
 pub use operations::Readiness;
 
@@ -73,10 +78,36 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/v1/cuarentena", &["GET"]),
     ("/api/v1/cuarentena/{id}", &["GET", "DELETE"]),
     ("/api/v1/cuarentena/{id}/reenviar", &["POST"]),
+    ("/api/v1/sesiones", &["GET", "POST"]),
+    ("/api/v1/sesiones/actual", &["GET", "DELETE"]),
+    ("/api/v1/sesiones/actual/contrasena", &["PUT"]),
+    (
+        "/api/v1/sesiones/actual/segundo_factor",
+        &["POST", "PUT", "DELETE"],
+    ),
+    ("/api/v1/sesiones/actual/boleto", &["POST"]),
+    ("/api/v1/sesiones/{id}", &["DELETE"]),
+    ("/api/v1/usuarios", &["GET", "POST"]),
+    ("/api/v1/usuarios/{usuario}", &["GET", "PATCH"]),
+    ("/api/v1/tokens", &["GET", "POST"]),
+    ("/api/v1/tokens/{id}", &["DELETE"]),
+    ("/api/v1/auditoria", &["GET"]),
     ("/livez", &["GET"]),
     ("/readyz", &["GET"]),
     ("/health", &["GET"]),
     ("/metrics", &["GET"]),
+    ("/ws", &["GET"]),
+    ("/", &["GET"]),
+];
+
+/// What is answered to whoever shows no token, by path and methods; all else is 401. An alert may
+/// be signed by its device, and `/ws` looks at its ticket itself.
+pub const PUBLIC: &[(&str, &[&str])] = &[
+    ("/api/v1/sesiones", &["POST"]),
+    ("/api/v1/alertas", &["POST"]),
+    ("/livez", &["GET"]),
+    ("/readyz", &["GET"]),
+    ("/health", &["GET"]),
     ("/ws", &["GET"]),
     ("/", &["GET"]),
 ];
@@ -105,6 +136,8 @@ fn parameters_of(path: &str) -> &'static [&'static str] {
             &["empresa", "limite", "cursor"]
         }
         "/api/v1/cuarentena" => &["hardware", "motivo", "limite", "cursor"],
+        "/api/v1/sesiones" => &["usuario", "limite", "cursor"],
+        "/api/v1/auditoria" => &["usuario", "desde", "hasta", "limite", "cursor"],
         _ => &["limite", "cursor"],
     }
 }
@@ -147,8 +180,39 @@ fn handler(path: &str, method: &str) -> Route {
         ("GET", "/api/v1/cuarentena") => web::get().to(quarantine::list),
         ("GET", "/api/v1/cuarentena/{id}") => web::get().to(quarantine::show),
         ("DELETE", "/api/v1/cuarentena/{id}") => web::delete().to(quarantine::release),
-        _ => registry(method, path),
+        _ => access(method, path).unwrap_or_else(|| registry(method, path)),
     }
+}
+
+/// The handlers of sessions, people, tokens and the audit.
+fn access(method: &str, path: &str) -> Option<Route> {
+    Some(match (method, path) {
+        ("POST", "/api/v1/sesiones") => web::post().to(sessions::sign_in),
+        ("GET", "/api/v1/sesiones") => web::get().to(sessions::list),
+        ("GET", "/api/v1/sesiones/actual") => web::get().to(sessions::who_am_i),
+        ("DELETE", "/api/v1/sesiones/actual") => web::delete().to(sessions::sign_out),
+        ("PUT", "/api/v1/sesiones/actual/contrasena") => web::put().to(sessions::choose_password),
+        ("POST", "/api/v1/sesiones/actual/segundo_factor") => {
+            web::post().to(sessions::begin_second_factor)
+        }
+        ("PUT", "/api/v1/sesiones/actual/segundo_factor") => {
+            web::put().to(sessions::prove_second_factor)
+        }
+        ("DELETE", "/api/v1/sesiones/actual/segundo_factor") => {
+            web::delete().to(sessions::remove_second_factor)
+        }
+        ("POST", "/api/v1/sesiones/actual/boleto") => web::post().to(sessions::ticket),
+        ("DELETE", "/api/v1/sesiones/{id}") => web::delete().to(sessions::end),
+        ("POST", "/api/v1/usuarios") => web::post().to(people::create),
+        ("GET", "/api/v1/usuarios") => web::get().to(people::list),
+        ("GET", "/api/v1/usuarios/{usuario}") => web::get().to(people::show),
+        ("PATCH", "/api/v1/usuarios/{usuario}") => web::patch().to(people::patch),
+        ("POST", "/api/v1/tokens") => web::post().to(tokens::create),
+        ("GET", "/api/v1/tokens") => web::get().to(tokens::list),
+        ("DELETE", "/api/v1/tokens/{id}") => web::delete().to(tokens::revoke),
+        ("GET", "/api/v1/auditoria") => web::get().to(audit::list),
+        _ => return None,
+    })
 }
 
 /// The handlers of companies, sites, devices, kinds and rules.
@@ -220,6 +284,8 @@ pub struct HttpParts {
     pub instruments: Instruments,
     /// Whether we are ready, and how we are.
     pub readiness: Readiness,
+    /// What it takes to tell who sends a request.
+    pub door: Door,
     /// Origins beyond our own.
     pub allowed_origins: Arc<Vec<String>>,
     /// Connections at once.
@@ -239,10 +305,12 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
         App::new()
             .app_data(web::Data::new(parts.desk.clone()))
             .app_data(web::Data::new(parts.lobby.clone()))
+            .app_data(web::Data::new(parts.door.clone()))
             .app_data(web::Data::new(parts.metrics.clone()))
             .app_data(web::Data::new(parts.readiness.clone()))
             .app_data(web::Data::new(parts.instruments.clone()))
             .app_data(web::Data::from(Arc::clone(&parts.allowed_origins)))
+            .wrap(from_fn(identify::identify))
             .wrap(from_fn(middleware::guard))
             .wrap(from_fn(middleware::measure))
             .configure(routes)

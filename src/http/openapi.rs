@@ -1,12 +1,14 @@
 //! The OpenAPI document, generated from the handlers and the wire's types.
 
 use super::{
-    accounts, alerts, companies, devices, kinds, operations, quarantine, rules, sites, transfers,
+    accounts, alerts, audit, companies, devices, kinds, operations, people, quarantine, rules,
+    sessions, sites, tokens, transfers,
 };
 use crate::wire::numbers::{Decimal, Moment};
 use crate::wire::problem::ProblemDocument;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use uuid::Uuid;
 
 /// What a deposit or a withdrawal answers: `wire::events::Transaction` without its borrowing.
@@ -109,14 +111,45 @@ pub(super) enum Problems {
         quarantine::show,
         quarantine::resubmit,
         quarantine::release,
+        sessions::sign_in,
+        sessions::list,
+        sessions::who_am_i,
+        sessions::sign_out,
+        sessions::end,
+        sessions::choose_password,
+        sessions::begin_second_factor,
+        sessions::prove_second_factor,
+        sessions::remove_second_factor,
+        sessions::ticket,
+        people::create,
+        people::list,
+        people::show,
+        people::patch,
+        tokens::create,
+        tokens::list,
+        tokens::revoke,
+        audit::list,
         operations::statistics,
         operations::live,
         operations::ready,
         operations::health,
         operations::metrics,
-    )
+    ),
+    modifiers(&Tokens),
+    security(("token" = []))
 )]
 struct ApiDoc;
+
+/// How requests say who sends them.
+struct Tokens;
+
+impl utoipa::Modify for Tokens {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_default();
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
 
 /// The document.
 #[must_use]

@@ -164,8 +164,12 @@ pub(super) async fn health(readiness: web::Data<Readiness>) -> HttpResponse {
     ))]
 pub(super) async fn metrics(
     metrics: web::Data<Addr<MetricsActor>>,
+    desk: web::Data<Desk>,
+    visitor: Visitor,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
+    desk.may_read_metrics(&visitor.caller)
+        .map_err(|problem| ApiError::new(&request, problem))?;
     let scraped = metrics.send(Scrape).timeout(PING_DEADLINE).await;
     match scraped {
         Ok(Ok(text)) => Ok(HttpResponse::Ok()
@@ -193,7 +197,7 @@ pub(super) async fn statistics(
     respond(
         StatusCode::OK,
         visitor.language,
-        desk.statistics(visitor.caller).await,
+        desk.statistics(&visitor.caller).await,
     )
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .list_suspects(
-            visitor.caller,
+            &visitor.caller,
             query.text("hardware"),
             query.text("motivo"),
             query.text("limite"),
@@ -50,7 +50,9 @@ pub(super) async fn show(
     desk: web::Data<Desk>,
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.show_suspect(visitor.caller, visitor.param("id")).await;
+    let answer = desk
+        .show_suspect(&visitor.caller, visitor.param("id"))
+        .await;
     respond(StatusCode::OK, visitor.language, answer)
 }
 
@@ -68,7 +70,7 @@ pub(super) async fn resubmit(
     desk: web::Data<Desk>,
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.resubmit(visitor.caller, visitor.param("id")).await;
+    let answer = desk.resubmit(&visitor.caller, visitor.param("id")).await;
     respond_taken(visitor.language, answer)
 }
 
@@ -83,7 +85,7 @@ pub(super) async fn release(
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
     let released = desk
-        .release_suspect(visitor.caller, visitor.param("id"))
+        .release_suspect(&visitor.caller, visitor.param("id"))
         .await;
     released.map_err(|failure| ApiError {
         failure,

@@ -21,7 +21,7 @@ pub(super) async fn create(
     visitor: Visitor,
     JsonBody(body): JsonBody<RuleBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.create_rule(visitor.caller, &body).await;
+    let answer = desk.create_rule(&visitor.caller, &body).await;
     respond(StatusCode::CREATED, visitor.language, answer)
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .list_rules(
-            visitor.caller,
+            &visitor.caller,
             query.text("empresa"),
             query.text("limite"),
             query.text("cursor"),
@@ -63,7 +63,7 @@ pub(super) async fn show(
     desk: web::Data<Desk>,
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.show_rule(visitor.caller, visitor.param("id")).await;
+    let answer = desk.show_rule(&visitor.caller, visitor.param("id")).await;
     respond(StatusCode::OK, visitor.language, answer)
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn patch(
     JsonBody(body): JsonBody<RulePatch>,
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
-        .revise_rule(visitor.caller, visitor.param("id"), &body)
+        .revise_rule(&visitor.caller, visitor.param("id"), &body)
         .await;
     respond(StatusCode::OK, visitor.language, answer)
 }
@@ -104,7 +104,7 @@ pub(super) async fn versions(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .list_versions(
-            visitor.caller,
+            &visitor.caller,
             visitor.param("id"),
             query.text("limite"),
             query.text("cursor"),
@@ -124,6 +124,6 @@ pub(super) async fn try_out(
     visitor: Visitor,
     JsonBody(body): JsonBody<TrialBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.try_rules(visitor.caller, &body).await;
+    let answer = desk.try_rules(&visitor.caller, &body).await;
     respond(StatusCode::OK, visitor.language, answer)
 }

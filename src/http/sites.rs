@@ -20,7 +20,7 @@ pub(super) async fn create(
     visitor: Visitor,
     JsonBody(body): JsonBody<SiteBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.create_site(visitor.caller, &body).await;
+    let answer = desk.create_site(&visitor.caller, &body).await;
     respond(StatusCode::CREATED, visitor.language, answer)
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .list_sites(
-            visitor.caller,
+            &visitor.caller,
             query.text("empresa"),
             query.text("limite"),
             query.text("cursor"),
@@ -65,7 +65,7 @@ pub(super) async fn show(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .show_site(
-            visitor.caller,
+            &visitor.caller,
             visitor.param("empresa"),
             visitor.param("sede"),
         )
@@ -90,7 +90,7 @@ pub(super) async fn patch(
 ) -> Result<HttpResponse, ApiError> {
     let answer = desk
         .patch_site(
-            visitor.caller,
+            &visitor.caller,
             visitor.param("empresa"),
             visitor.param("sede"),
             &body,

@@ -26,6 +26,6 @@ pub(super) async fn transfer(
     visitor: Visitor,
     JsonBody(body): JsonBody<TransferBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.transfer(visitor.caller, &body, visitor.key()).await;
+    let answer = desk.transfer(&visitor.caller, &body, visitor.key()).await;
     respond(StatusCode::CREATED, visitor.language, answer)
 }

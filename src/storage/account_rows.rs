@@ -13,6 +13,7 @@ use diesel::sql_types::BigInt;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
     pub(super) row: i64,
+    pub(super) company: i64,
     pub(super) state: Account,
     pub(super) last_seq: i64,
 }
@@ -21,6 +22,7 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) struct NewHolder {
     pub(super) account: i64,
+    pub(super) company: i64,
     pub(super) id: AccountId,
     pub(super) given_names: PersonName,
     pub(super) surnames: PersonName,
@@ -32,13 +34,12 @@ pub(super) struct NewHolder {
 pub(super) fn insert_account(
     connection: &mut Connection,
     holder: &NewHolder,
-    company: i64,
 ) -> Result<(), StorageError> {
     diesel::insert_into(accounts::table)
         .values((
             accounts::id.eq(holder.account),
             accounts::account_id.eq(holder.id.as_str()),
-            accounts::company_id.eq(company),
+            accounts::company_id.eq(holder.company),
             accounts::balance.eq(0),
             accounts::version.eq(0),
             accounts::last_seq.eq(0),

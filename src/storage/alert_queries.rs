@@ -5,7 +5,7 @@ use super::queries::{row_at, to_entries};
 use super::schema::{alerts, companies, device_windows, devices, journal_texts, quarantine, sites};
 use super::steps::{priority_code, priority_of, state_code, state_of, texts_of};
 use super::{Connection, StorageError};
-use crate::domain::{AlertContent, AlertState, Entry, Novelty, Priority, SequenceWindow};
+use crate::domain::{AlertContent, AlertState, Entry, Novelty, Priority, Reach, SequenceWindow};
 use diesel::prelude::*;
 use uuid::Uuid;
 
@@ -83,6 +83,7 @@ type Found = (AlertRow, String, String, String, Option<Vec<u8>>);
 /// [`StorageError`].
 pub fn alerts(
     connection: &mut Connection,
+    within: &Reach,
     wanted: &AlertFilter,
     before: i64,
     limit: i64,
@@ -103,6 +104,9 @@ pub fn alerts(
             journal_texts::body.nullable(),
         ))
         .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(companies::id.eq_any(rows));
+    }
     if let Some(company) = &wanted.company {
         query = query.filter(companies::slug.eq(company.clone()));
     }
@@ -143,12 +147,16 @@ pub fn alerts(
 ///
 /// # Errors
 /// [`StorageError`].
-pub fn alert(connection: &mut Connection, id: Uuid) -> Result<Option<AlertView>, StorageError> {
+pub fn alert(
+    connection: &mut Connection,
+    within: &Reach,
+    id: Uuid,
+) -> Result<Option<AlertView>, StorageError> {
     let wanted = AlertFilter {
         id: Some(id),
         ..AlertFilter::default()
     };
-    Ok(alerts(connection, &wanted, i64::MAX, 1)?.pop())
+    Ok(alerts(connection, within, &wanted, i64::MAX, 1)?.pop())
 }
 
 fn view((row, company, site, device, texts): Found) -> Result<AlertView, StorageError> {
@@ -281,6 +289,7 @@ impl SuspectView {
 /// [`StorageError::Query`].
 pub fn suspects(
     connection: &mut Connection,
+    within: &Reach,
     device: Option<&str>,
     reason: Option<&str>,
     before: i64,
@@ -291,6 +300,9 @@ pub fn suspects(
         .order(quarantine::id.desc())
         .limit(limit)
         .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(quarantine::device.eq_any(devices_of(rows)));
+    }
     if let Some(device) = device {
         query = query.filter(quarantine::device.eq(device));
     }
@@ -304,6 +316,23 @@ pub fn suspects(
 ///
 /// # Errors
 /// [`StorageError::Query`].
-pub fn suspect(connection: &mut Connection, id: i64) -> Result<Option<SuspectView>, StorageError> {
-    Ok(quarantine::table.find(id).first(connection).optional()?)
+pub fn suspect(
+    connection: &mut Connection,
+    within: &Reach,
+    id: i64,
+) -> Result<Option<SuspectView>, StorageError> {
+    let mut query = quarantine::table.filter(quarantine::id.eq(id)).into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(quarantine::device.eq_any(devices_of(rows)));
+    }
+    Ok(query.first(connection).optional()?)
+}
+
+/// The devices of companies. A message in quarantine belongs to the company of the device that it
+/// claims to be from; what claims none of ours is for those who see all.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn devices_of(companies: Vec<i64>) -> _ {
+    devices::table
+        .filter(devices::company_id.eq_any(companies))
+        .select(devices::slug.nullable())
 }

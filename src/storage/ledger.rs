@@ -48,7 +48,7 @@ pub(super) struct Lane {
     link: chain::Link,
     next_account: i64,
     held: HashMap<AccountId, Held>,
-    sites: HashMap<Slug, i64>,
+    sites: HashMap<(i64, Slug), i64>,
     keys: KeyIndex,
     entries: Vec<Arc<Entry>>,
     holders: Vec<NewHolder>,
@@ -123,9 +123,11 @@ impl Lane {
             return Ok(decision);
         }
         // After the key: a decision stands even if its site has gone since.
-        let site = self.site(connection, order.site.as_ref())?;
+        let company = order.company.unwrap_or(self.company);
+        let site = self.site(connection, company, order.site.as_ref())?;
         let circumstances = Circumstances {
             order,
+            company,
             site,
             key,
             now,
@@ -170,7 +172,7 @@ impl Lane {
         operations: usize,
     ) -> Result<(), StorageError> {
         for holder in &self.holders {
-            insert_account(connection, holder, self.company)?;
+            insert_account(connection, holder)?;
         }
         let mut link = self.link;
         for entry in &self.entries {
@@ -179,9 +181,12 @@ impl Lane {
             diesel::insert_into(journal::table)
                 .values(&row)
                 .execute(connection)?;
-            if let Fact::Alert(step) = &entry.fact
-                && let Some(body) = steps::texts_body(&step.texts)
-            {
+            let texts = match &entry.fact {
+                Fact::Alert(step) => steps::texts_body(&step.texts),
+                Fact::Access(access) => Some(steps::access_details(access).1),
+                _ => None,
+            };
+            if let Some(body) = texts {
                 diesel::insert_into(journal_texts::table)
                     .values((
                         journal_texts::seq.eq(entry.position.seq),
@@ -236,6 +241,7 @@ impl Lane {
         given_names: &PersonName,
         surnames: &PersonName,
     ) -> Result<Outcome, StorageError> {
+        // Cédulas are unique in the installation: topics name accounts by them alone.
         if let Some(held) = self.find(connection, id)? {
             let account = Some(AccountRef {
                 row: held.row,
@@ -251,12 +257,14 @@ impl Lane {
             id.clone(),
             Held {
                 row,
+                company: circumstances.company,
                 state: Account::NEW,
                 last_seq: 0,
             },
         );
         self.holders.push(NewHolder {
             account: row,
+            company: circumstances.company,
             id: id.clone(),
             given_names: given_names.clone(),
             surnames: surnames.clone(),
@@ -283,7 +291,7 @@ impl Lane {
         kind: PostingKind,
         amount: domain::Amount,
     ) -> Result<Outcome, Undecided> {
-        let Some(held) = self.find(connection, id)? else {
+        let Some(held) = self.within(connection, circumstances, id)? else {
             let unknown = Refusal::UnknownAccount;
             return Ok(self.refuse(circumstances, None, Some(kind), Some(amount), unknown));
         };
@@ -327,8 +335,8 @@ impl Lane {
         amount: domain::Amount,
     ) -> Result<Outcome, Undecided> {
         let kind = Some(PostingKind::TransferSent);
-        let from = self.find(connection, origin)?;
-        let to = self.find(connection, destination)?;
+        let from = self.within(connection, circumstances, origin)?;
+        let to = self.within(connection, circumstances, destination)?;
         let named = |id: &AccountId, held: Held| AccountRef {
             row: held.row,
             id: id.clone(),
@@ -406,6 +414,7 @@ impl Lane {
         let id = movement.account.id.clone();
         let held = Held {
             row: movement.account.row,
+            company: circumstances.company,
             state: Account::after(&movement.posting),
             last_seq: self.head.seq + 1,
         };
@@ -424,9 +433,9 @@ impl Lane {
         let place = Place {
             at: circumstances.now,
             tx_id: circumstances.tx_id,
-            principal: circumstances.order.principal,
+            principal: circumstances.order.principal.clone(),
             channel: circumstances.order.channel,
-            company: self.company,
+            company: circumstances.company,
             site: circumstances.site,
             value_date: circumstances.order.value_date,
         };
@@ -498,6 +507,17 @@ impl Lane {
         }))
     }
 
+    /// The account called `id`, if it belongs to the company that the order is for.
+    fn within(
+        &mut self,
+        connection: &mut Connection,
+        circumstances: &Circumstances<'_>,
+        id: &AccountId,
+    ) -> Result<Option<Held>, StorageError> {
+        let found = self.find(connection, id)?;
+        Ok(found.filter(|held| held.company == circumstances.company))
+    }
+
     fn find(
         &mut self,
         connection: &mut Connection,
@@ -506,23 +526,25 @@ impl Lane {
         if let Some(held) = self.held.get(id) {
             return Ok(Some(*held));
         }
-        let found: Option<(i64, i64, i64, i64)> = accounts::table
+        let found: Option<(i64, i64, i64, i64, i64)> = accounts::table
             .filter(accounts::account_id.eq(id.as_str()))
             .select((
                 accounts::id,
+                accounts::company_id,
                 accounts::balance,
                 accounts::version,
                 accounts::last_seq,
             ))
             .first(connection)
             .optional()?;
-        Ok(found.map(|(row, balance, version, last_seq)| {
+        Ok(found.map(|(row, company, balance, version, last_seq)| {
             let state = Account {
                 balance: Money::from_cents(balance),
                 version,
             };
             let held = Held {
                 row,
+                company,
                 state,
                 last_seq,
             };
@@ -534,17 +556,19 @@ impl Lane {
     fn site(
         &mut self,
         connection: &mut Connection,
+        company: i64,
         slug: Option<&Slug>,
     ) -> Result<Option<i64>, Undecided> {
         let Some(slug) = slug else {
             return Ok(None);
         };
-        if let Some(site) = self.sites.get(slug) {
+        let key = (company, slug.clone());
+        if let Some(site) = self.sites.get(&key) {
             return Ok(Some(*site));
         }
-        let site = queries::find_site(connection, self.company, slug.as_str())?
+        let site = queries::find_site(connection, company, slug.as_str())?
             .ok_or(Undecided::Order(WriteError::UnknownSite))?;
-        self.sites.insert(slug.clone(), site);
+        self.sites.insert(key, site);
         Ok(Some(site))
     }
 }
@@ -563,6 +587,7 @@ pub(super) struct Place {
 /// What is the same for all rows of one order.
 struct Circumstances<'a> {
     order: &'a Order,
+    company: i64,
     site: Option<i64>,
     key: Option<KeyRecord>,
     now: i64,

@@ -3,6 +3,7 @@
 //! Everything that must survive goes through the [`Writer`]; everything else reads through the
 //! pool or follows the [`Feed`]. Synchronous functions over a connection, no actor in sight.
 
+pub mod access;
 mod account_rows;
 pub mod alert_queries;
 pub mod bootstrap;
@@ -21,6 +22,7 @@ mod steps;
 pub mod vault;
 pub mod writer;
 
+pub use access::{AccessCommand, AccessOrder, AccessRefusal, AccessSettings, AccessView};
 pub use bootstrap::Installation;
 pub use connection::{Connection, Location, ReadPool};
 pub use feed::{Feed, Head, Notice};

@@ -2,12 +2,15 @@
 
 use super::rows::{JournalRow, Names};
 use super::schema::{
-    account_holders, accounts, companies, devices, journal, journal_texts, outbox, sites,
+    account_holders, accounts, companies, devices, journal, journal_texts, outbox, principals,
+    sites,
 };
 use super::{Connection, StorageError};
-use crate::domain::{AccountId, DeviceAddress, Entry, Fact, Money, Slug};
+use crate::domain::access::FIRST_SUBJECT;
+use crate::domain::{AccountId, DeviceAddress, Entry, Fact, Money, Reach, Slug};
 use diesel::prelude::*;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// An account with its holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,11 +37,14 @@ pub struct AccountView {
 /// [`StorageError::Query`].
 pub fn find_account(
     connection: &mut Connection,
+    within: &Reach,
     id: &AccountId,
 ) -> Result<Option<AccountView>, StorageError> {
-    let found: Option<(i64, i64, i64, i64, String, String)> = accounts::table
+    let Some(query) = accounts_within(within, id) else {
+        return Ok(None);
+    };
+    let found: Option<(i64, i64, i64, i64, String, String)> = query
         .inner_join(account_holders::table)
-        .filter(accounts::account_id.eq(id.as_str()))
         .select((
             accounts::id,
             accounts::balance,
@@ -62,6 +68,23 @@ pub fn find_account(
     ))
 }
 
+type AccountQuery<'a> = accounts::BoxedQuery<'a, diesel::sqlite::Sqlite>;
+
+/// The query for the account called `id` within reach; `None` where it cannot be.
+fn accounts_within<'a>(within: &Reach, id: &'a AccountId) -> Option<AccountQuery<'a>> {
+    let query = accounts::table
+        .filter(accounts::account_id.eq(id.as_str()))
+        .into_boxed();
+    match within {
+        Reach::All => Some(query),
+        Reach::Companies(companies) => {
+            let rows: Vec<i64> = companies.iter().map(|company| company.row).collect();
+            Some(query.filter(accounts::company_id.eq_any(rows)))
+        }
+        Reach::Accounts(own) => own.contains(id).then_some(query),
+    }
+}
+
 /// A page of an account's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
@@ -79,12 +102,15 @@ pub struct History {
 /// [`StorageError`].
 pub fn history(
     connection: &mut Connection,
+    within: &Reach,
     id: &AccountId,
     from: Option<i64>,
     limit: usize,
 ) -> Result<Option<History>, StorageError> {
-    let account: Option<(i64, i64)> = accounts::table
-        .filter(accounts::account_id.eq(id.as_str()))
+    let Some(query) = accounts_within(within, id) else {
+        return Ok(None);
+    };
+    let account: Option<(i64, i64)> = query
         .select((accounts::id, accounts::last_seq))
         .first(connection)
         .optional()?;
@@ -272,6 +298,7 @@ pub(super) fn to_entries(
     let names = Names {
         accounts: account_names(connection, rows)?,
         devices: device_addresses(connection, rows)?,
+        principals: principal_names(connection, rows)?,
         texts: texts_of(connection, rows)?,
     };
     rows.iter().map(|row| row.entry(&names)).collect()
@@ -323,12 +350,31 @@ fn device_addresses(
         .collect())
 }
 
+fn principal_names(
+    connection: &mut Connection,
+    rows: &[JournalRow],
+) -> Result<HashMap<i64, Arc<str>>, StorageError> {
+    let subjects = rows.iter().map(|row| row.principal);
+    let wanted = distinct(subjects.filter(|row| *row >= FIRST_SUBJECT));
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found: Vec<(i64, String)> = principals::table
+        .filter(principals::id.eq_any(&wanted))
+        .select((principals::id, principals::name))
+        .load(connection)?;
+    Ok(found
+        .into_iter()
+        .map(|(row, name)| (row, Arc::from(name)))
+        .collect())
+}
+
 fn texts_of(
     connection: &mut Connection,
     rows: &[JournalRow],
 ) -> Result<HashMap<i64, Vec<u8>>, StorageError> {
-    let about_devices = rows.iter().filter(|row| row.device().is_some());
-    let wanted = distinct(about_devices.map(|row| row.seq));
+    let with_texts = rows.iter().filter(|row| row.has_texts());
+    let wanted = distinct(with_texts.map(|row| row.seq));
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }

@@ -6,6 +6,7 @@ use super::schema::{
     sites,
 };
 use super::{Connection, StorageError};
+use crate::domain::Reach;
 use crate::domain::registry::{AlertKind, SILENT_DEVICE};
 use crate::domain::rule::Rule;
 use diesel::prelude::*;
@@ -117,10 +118,11 @@ pub struct DeviceFilter {
 /// [`StorageError::Query`], as for all functions here.
 pub fn companies(
     connection: &mut Connection,
+    within: &Reach,
     after: i64,
     limit: i64,
 ) -> Result<Rows<CompanyView>, StorageError> {
-    Ok(companies::table
+    let mut query = companies::table
         .filter(companies::id.gt(after))
         .order(companies::id)
         .limit(limit)
@@ -133,7 +135,11 @@ pub fn companies(
                 companies::created_at,
             ),
         ))
-        .load(connection)?)
+        .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(companies::id.eq_any(rows));
+    }
+    Ok(query.load(connection)?)
 }
 
 /// The company called `slug`.
@@ -142,9 +148,10 @@ pub fn companies(
 /// [`StorageError::Query`].
 pub fn company(
     connection: &mut Connection,
+    within: &Reach,
     slug: &str,
 ) -> Result<Option<CompanyView>, StorageError> {
-    Ok(companies::table
+    let mut query = companies::table
         .filter(companies::slug.eq(slug))
         .select((
             companies::slug,
@@ -152,8 +159,11 @@ pub fn company(
             companies::active,
             companies::created_at,
         ))
-        .first(connection)
-        .optional()?)
+        .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(companies::id.eq_any(rows));
+    }
+    Ok(query.first(connection).optional()?)
 }
 
 /// Sites after the row `after`, of one company or of all; `slug` names one.
@@ -162,6 +172,7 @@ pub fn company(
 /// [`StorageError::Query`].
 pub fn sites(
     connection: &mut Connection,
+    within: &Reach,
     company: Option<&str>,
     slug: Option<&str>,
     after: i64,
@@ -184,6 +195,9 @@ pub fn sites(
             ),
         ))
         .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(companies::id.eq_any(rows));
+    }
     if let Some(company) = company {
         query = query.filter(companies::slug.eq(company));
     }
@@ -201,6 +215,7 @@ type DeviceColumns = (i64, String, String, String, String, String, bool, i64);
 /// [`StorageError::Query`].
 pub fn devices(
     connection: &mut Connection,
+    within: &Reach,
     wanted: &DeviceFilter,
     after: i64,
     limit: i64,
@@ -222,6 +237,9 @@ pub fn devices(
             devices::created_at,
         ))
         .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(companies::id.eq_any(rows));
+    }
     if let Some(company) = &wanted.company {
         query = query.filter(companies::slug.eq(company.clone()));
     }
@@ -330,6 +348,7 @@ pub fn device_types(
 /// [`StorageError`].
 pub fn kinds(
     connection: &mut Connection,
+    within: &Reach,
     company: Option<&str>,
     code: Option<&str>,
     after: i64,
@@ -342,6 +361,9 @@ pub fn kinds(
         .limit(limit)
         .select((companies::slug, AlertKindRow::as_select()))
         .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(companies::id.eq_any(rows));
+    }
     if let Some(company) = company {
         query = query.filter(companies::slug.eq(company));
     }
@@ -361,6 +383,7 @@ pub fn kinds(
 /// [`StorageError`].
 pub fn rules(
     connection: &mut Connection,
+    within: &Reach,
     company: Option<&str>,
     after: i64,
     limit: i64,
@@ -373,13 +396,16 @@ pub fn rules(
         .limit(limit)
         .select((rules::id, diesel::dsl::max(rules::version)))
         .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(companies::id.eq_any(rows));
+    }
     if let Some(company) = company {
         query = query.filter(companies::slug.eq(company));
     }
     let newest: Vec<(i64, Option<i64>)> = query.load(connection)?;
     newest
         .into_iter()
-        .filter_map(|(id, version)| rule(connection, id, version).transpose())
+        .filter_map(|(id, version)| rule(connection, within, id, version).transpose())
         .map(|view| view.map(|view| (view.rule.id, view)))
         .collect()
 }
@@ -390,6 +416,7 @@ pub fn rules(
 /// [`StorageError`].
 pub fn rule(
     connection: &mut Connection,
+    within: &Reach,
     id: i64,
     version: Option<i64>,
 ) -> Result<Option<RuleView>, StorageError> {
@@ -399,6 +426,9 @@ pub fn rule(
         .order(rules::version.desc())
         .select((companies::slug, RuleRow::as_select()))
         .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(companies::id.eq_any(rows));
+    }
     if let Some(version) = version {
         query = query.filter(rules::version.eq(version));
     }

@@ -8,6 +8,7 @@ use crate::domain::{
 };
 use diesel::prelude::*;
 use std::collections::HashMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// A row of the journal, column by column.
@@ -48,7 +49,8 @@ const ACCOUNT_OPENED: i32 = 1;
 const POSTED: i32 = 2;
 const REFUSED: i32 = 3;
 const ALERT: i32 = 4;
-const SETTING: i32 = 5;
+pub(super) const SETTING: i32 = 5;
+pub(super) const ACCESS: i32 = 6;
 
 /// What rows name by number or by digest, looked up beforehand.
 #[derive(Debug, Default)]
@@ -57,6 +59,8 @@ pub struct Names {
     pub accounts: HashMap<i64, AccountId>,
     /// Devices by row.
     pub devices: HashMap<i64, DeviceAddress>,
+    /// Names of people and programs by row.
+    pub principals: HashMap<i64, Arc<str>>,
     /// Bodies of `journal_texts` by sequence; what was erased is missing.
     pub texts: HashMap<i64, Vec<u8>>,
 }
@@ -78,6 +82,10 @@ impl JournalRow {
                 row.previous_seq = Some(step.previous);
                 let texts = steps::texts_body(&step.texts);
                 row.details = Some(steps::step_details(step, texts.as_deref()));
+            }
+            Fact::Access(access) => {
+                row.fact = ACCESS;
+                row.details = Some(steps::access_details(access).0);
             }
             Fact::Setting { subject, change } => {
                 row.fact = SETTING;
@@ -164,6 +172,12 @@ impl JournalRow {
             .flatten()
     }
 
+    /// Whether some of it stands in `journal_texts`.
+    #[must_use]
+    pub const fn has_texts(&self) -> bool {
+        matches!(self.fact, ALERT | ACCESS)
+    }
+
     /// The entry of this row, with what it names looked up in `names`.
     ///
     /// # Errors
@@ -217,6 +231,10 @@ impl JournalRow {
                 names.texts.get(&self.seq).map(Vec::as_slice),
                 |row| names.devices.get(&row).cloned(),
             )?)),
+            ACCESS => Fact::Access(Box::new(steps::access_of(
+                self.details.as_deref()?,
+                names.texts.get(&self.seq).map(Vec::as_slice),
+            )?)),
             SETTING => {
                 let (subject, change) = steps::setting_of(self.details.as_deref()?)?;
                 Fact::Setting { subject, change }
@@ -237,7 +255,7 @@ impl JournalRow {
             },
             at: self.at,
             tx_id: Uuid::from_slice(&self.tx_id).ok()?,
-            principal: principal_of(self.principal)?,
+            principal: principal_of(self.principal, names)?,
             channel: channel_of(self.channel)?,
             company: self.company,
             site: self.site,
@@ -285,13 +303,18 @@ codes!(
     Channel::Mqtt = 3,
 );
 
-const fn principal_of(row: i64) -> Option<Principal> {
-    match row {
-        1 => Some(Principal::Local),
-        2 => Some(Principal::System),
-        3 => Some(Principal::Device),
-        _ => None,
-    }
+/// Rows are never deleted, so each has a name.
+fn principal_of(row: i64, names: &Names) -> Option<Principal> {
+    Some(match row {
+        1 => Principal::Local,
+        2 => Principal::System,
+        3 => Principal::Device,
+        4 => Principal::Automation,
+        row => Principal::Subject {
+            row,
+            name: Arc::clone(names.principals.get(&row)?),
+        },
+    })
 }
 
 const fn refusal_code(refusal: &Refusal) -> i32 {

@@ -209,6 +209,53 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    people (id) {
+        id -> BigInt,
+        username -> Text,
+        name -> Text,
+        active -> Bool,
+        password -> Text,
+        must_change -> Bool,
+        totp -> Nullable<Binary>,
+        totp_step -> BigInt,
+        created_at -> BigInt,
+    }
+}
+diesel::table! {
+    api_tokens (id) {
+        id -> BigInt,
+        name -> Text,
+        digest -> Binary,
+        created_by -> BigInt,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        revoked_at -> Nullable<BigInt>,
+    }
+}
+diesel::table! {
+    grants (id) {
+        id -> BigInt,
+        principal_id -> BigInt,
+        role -> Integer,
+        company_id -> Nullable<BigInt>,
+        site_id -> Nullable<BigInt>,
+        account -> Nullable<Text>,
+    }
+}
+diesel::table! {
+    sessions (id) {
+        id -> BigInt,
+        digest -> Binary,
+        person_id -> BigInt,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+        seen_at -> BigInt,
+        address -> Nullable<Text>,
+        client -> Nullable<Text>,
+    }
+}
+
 diesel::joinable!(account_holders -> accounts (account));
 diesel::joinable!(devices -> companies (company_id));
 diesel::joinable!(devices -> sites (site_id));
@@ -219,7 +266,11 @@ diesel::joinable!(alerts -> devices (device_id));
 diesel::joinable!(alert_kinds -> companies (company_id));
 diesel::joinable!(sites -> companies (company_id));
 diesel::joinable!(rules -> companies (company_id));
+diesel::joinable!(grants -> companies (company_id));
+diesel::joinable!(grants -> sites (site_id));
 diesel::allow_tables_to_appear_in_same_query!(accounts, account_holders);
+diesel::allow_tables_to_appear_in_same_query!(people, grants);
+diesel::allow_tables_to_appear_in_same_query!(quarantine, devices);
 diesel::allow_tables_to_appear_in_same_query!(
     companies,
     sites,
@@ -230,4 +281,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     alert_kinds,
     rules,
     journal_texts,
+    grants,
 );

@@ -6,8 +6,8 @@
 
 use super::rows::codes;
 use crate::domain::{
-    AlertChange, AlertContent, AlertState, AlertStep, DeviceAddress, DeviceCommand, MessageRef,
-    Priority, RuleRef, Slug, StepTexts, Subject,
+    AccessEvent, AccessFact, AccessTexts, AlertChange, AlertContent, AlertState, AlertStep,
+    DeviceAddress, DeviceCommand, MessageRef, Priority, RuleRef, Slug, StepTexts, Subject,
 };
 use crate::wire::alerts::hex;
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,25 @@ codes!(
     Subject::Rule = 7,
     Subject::Quarantine = 8,
     Subject::Refusals = 9,
+);
+
+codes!(
+    event_code,
+    event_of,
+    AccessEvent,
+    i32,
+    AccessEvent::SignedIn = 1,
+    AccessEvent::SignInFailed = 2,
+    AccessEvent::Throttled = 3,
+    AccessEvent::SignedOut = 4,
+    AccessEvent::SessionEnded = 5,
+    AccessEvent::PasswordChanged = 6,
+    AccessEvent::SecondFactorChanged = 7,
+    AccessEvent::PersonCreated = 8,
+    AccessEvent::PersonChanged = 9,
+    AccessEvent::TokenCreated = 10,
+    AccessEvent::TokenRevoked = 11,
+    AccessEvent::Refused = 12,
 );
 
 #[derive(Serialize, Deserialize)]
@@ -273,6 +292,71 @@ fn texts_digest(body: &[u8]) -> [u8; 32] {
     hasher.update(TEXTS_DOMAIN);
     hasher.update(body);
     hasher.finalize().into()
+}
+
+#[derive(Serialize, Deserialize)]
+struct AccessDetails {
+    /// Event.
+    e: i32,
+    /// Row of whom it happened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    p: Option<i64>,
+    /// How often.
+    n: i64,
+    /// Digest of the texts in hexadecimal.
+    x: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AccessBody {
+    /// Salt in hexadecimal.
+    s: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quien: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    direccion: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    detalle: Option<String>,
+}
+
+/// The details of a fact of access, and the body of its row in `journal_texts`.
+pub(super) fn access_details(fact: &AccessFact) -> (Vec<u8>, Vec<u8>) {
+    let body = to_json(&AccessBody {
+        s: hex(&fact.texts.salt),
+        quien: fact.texts.who.clone(),
+        direccion: fact.texts.address.clone(),
+        detalle: fact.texts.detail.clone(),
+    });
+    let details = AccessDetails {
+        e: event_code(fact.event),
+        p: fact.subject,
+        n: fact.count,
+        x: hex(&texts_digest(&body)),
+    };
+    (to_json(&details), body)
+}
+
+/// The fact behind `details`; its texts where they are not erased.
+pub(super) fn access_of(details: &[u8], body: Option<&[u8]>) -> Option<AccessFact> {
+    let details: AccessDetails = serde_json::from_slice(details).ok()?;
+    let texts = match body {
+        None => AccessTexts::default(),
+        Some(body) => {
+            let body: AccessBody = serde_json::from_slice(body).ok()?;
+            AccessTexts {
+                salt: unhex(&body.s)?,
+                who: body.quien,
+                address: body.direccion,
+                detail: body.detalle,
+            }
+        }
+    };
+    Some(AccessFact {
+        event: event_of(details.e)?,
+        subject: details.p,
+        count: details.n,
+        texts,
+    })
 }
 
 /// The details of a changed setting.

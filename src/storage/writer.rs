@@ -6,6 +6,7 @@
 //! before. A rejected order rejects alone; a failed commit is answered as failed to all its group,
 //! and clients repeat under the same key.
 
+use super::access::{self, Access, AccessAnswer, AccessOrder, AccessRefusal, AccessSettings};
 use super::connection::{Location, reopen_writer};
 use super::hub::{self, Hub, HubAnswer, HubOrder, HubRefusal, HubSettings};
 use super::ledger::{Lane, Undecided};
@@ -81,9 +82,13 @@ type Verdict = Result<Decision, WriteError>;
 /// What a hub order's ticket resolves to.
 type HubVerdict = Result<HubAnswer, HubRefusal>;
 
+/// What an access order's ticket resolves to.
+type AccessVerdict = Result<AccessAnswer, AccessRefusal>;
+
 enum Operation {
     Order(Box<Order>, oneshot::Sender<Verdict>),
     Hub(Box<HubOrder>, oneshot::Sender<HubVerdict>),
+    Access(Box<AccessOrder>, oneshot::Sender<AccessVerdict>),
     Outbox(OutboxUpdate, oneshot::Sender<Result<(), WriteError>>),
     Close,
 }
@@ -110,6 +115,8 @@ pub struct WriterParts {
     pub instruments: Instruments,
     /// How the alert hub behaves.
     pub hub: HubSettings,
+    /// Who is let in.
+    pub access: AccessSettings,
 }
 
 impl Writer {
@@ -156,6 +163,19 @@ impl Writer {
     ) -> Result<oneshot::Receiver<HubVerdict>, WriteError> {
         let (reply, ticket) = oneshot::channel();
         self.push(Operation::Hub(Box::new(order), reply))?;
+        Ok(ticket)
+    }
+
+    /// Hands in a change of access. The ticket resolves after its group's commit.
+    ///
+    /// # Errors
+    /// [`WriteError::Overloaded`] or [`WriteError::ShuttingDown`], at once.
+    pub fn submit_access(
+        &self,
+        order: AccessOrder,
+    ) -> Result<oneshot::Receiver<AccessVerdict>, WriteError> {
+        let (reply, ticket) = oneshot::channel();
+        self.push(Operation::Access(Box::new(order), reply))?;
         Ok(ticket)
     }
 
@@ -211,6 +231,7 @@ struct Session {
     connection: Connection,
     lane: Lane,
     hub: Hub,
+    access: Access,
 }
 
 impl Session {
@@ -227,11 +248,13 @@ impl Session {
         let mut connection = reopen_writer(&parts.location)?;
         let lane = Lane::load(&mut connection, parts.company)?;
         let hub = Hub::load(&mut connection, parts.hub.clone(), parts.clock.now())?;
+        let access = Access::load(&mut connection, &parts.access, parts.clock.now())?;
         parts.feed.restart(lane.head());
         Ok(Self {
             connection,
             lane,
             hub,
+            access,
         })
     }
 }
@@ -248,7 +271,9 @@ struct WriterThread {
 struct Group {
     orders: Vec<Order>,
     hub_orders: Vec<HubOrder>,
+    access_orders: Vec<AccessOrder>,
     updates: Vec<OutboxUpdate>,
+    access_decided: Vec<(oneshot::Sender<AccessVerdict>, AccessVerdict)>,
     hub_decided: Vec<(oneshot::Sender<HubVerdict>, HubVerdict)>,
     decided: Vec<(oneshot::Sender<Verdict>, Verdict)>,
     moved: Vec<oneshot::Sender<Result<(), WriteError>>>,
@@ -301,6 +326,7 @@ impl WriterThread {
                 // Before anybody is answered: who changes a rule and hears that it is done finds
                 // it done.
                 session.hub.committed();
+                session.access.committed();
                 if !entries.is_empty() {
                     self.parts.feed.publish(entries, head);
                 }
@@ -324,6 +350,7 @@ fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(
         connection,
         lane,
         hub,
+        access,
     } = session;
     AnsiTransactionManager::begin_transaction_sql(connection, "BEGIN IMMEDIATE")?;
     let now = clock.now();
@@ -341,6 +368,13 @@ fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(
             Err(hub::Undecided::Storage(error)) => return Err(error),
         };
     }
+    for (order, (_, result)) in group.access_orders.iter().zip(&mut group.access_decided) {
+        *result = match access.decide(connection, lane, order, now) {
+            Ok(answer) => Ok(answer),
+            Err(access::Undecided::Refused(refusal)) => Err(refusal),
+            Err(access::Undecided::Storage(error)) => return Err(error),
+        };
+    }
     hub.write(connection)?;
     lane.write(connection, group.orders.len())?;
     for update in &group.updates {
@@ -354,7 +388,8 @@ fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(
 
 impl Group {
     fn len(&self) -> usize {
-        self.decided.len() + self.hub_decided.len() + self.moved.len()
+        let orders = self.decided.len() + self.hub_decided.len() + self.access_decided.len();
+        orders + self.moved.len()
     }
 
     fn push(&mut self, operation: Operation) {
@@ -367,6 +402,11 @@ impl Group {
                 self.hub_orders.push(*order);
                 let unavailable = WriteError::Unavailable.into();
                 self.hub_decided.push((reply, Err(unavailable)));
+            }
+            Operation::Access(order, reply) => {
+                self.access_orders.push(*order);
+                let unavailable = WriteError::Unavailable.into();
+                self.access_decided.push((reply, Err(unavailable)));
             }
             Operation::Outbox(update, reply) => {
                 self.updates.push(update);
@@ -385,6 +425,9 @@ impl Group {
         for (reply, result) in self.hub_decided {
             let _ = reply.send(result);
         }
+        for (reply, result) in self.access_decided {
+            let _ = reply.send(result);
+        }
         for reply in self.moved {
             let _ = reply.send(Ok(()));
         }
@@ -397,6 +440,9 @@ impl Group {
             let _ = reply.send(failed);
         }
         for (reply, _) in self.hub_decided {
+            let _ = reply.send(Err(WriteError::Unavailable.into()));
+        }
+        for (reply, _) in self.access_decided {
             let _ = reply.send(Err(WriteError::Unavailable.into()));
         }
         for reply in self.moved {

@@ -131,7 +131,7 @@ struct AlertEvent<'a> {
     datos: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     motivo: Option<&'a str>,
-    por: &'static str,
+    por: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notificar: Vec<&'a str>,
     reglas: Vec<RuleVersion>,
@@ -301,7 +301,7 @@ pub struct StepResource {
     /// Where it stood afterwards.
     pub estado: &'static str,
     /// By whom.
-    pub por: &'static str,
+    pub por: String,
     /// Through which edge.
     pub canal: &'static str,
     /// Why.
@@ -334,7 +334,7 @@ impl StepResource {
         Self {
             cambio: step.change.name(),
             estado: step.state.name(),
-            por: entry.principal.name(),
+            por: entry.principal.name().to_owned(),
             canal: entry.channel.name(),
             motivo: step.texts.reason.clone(),
             timestamp: Moment(entry.at),

@@ -259,7 +259,10 @@ pub fn events_of(entry: &Entry, low_balance_threshold: Money) -> Vec<Event> {
     let movement = match &entry.fact {
         Fact::Posted(movement) => movement,
         Fact::Alert(step) => return alerts::events_of(entry, step),
-        Fact::AccountOpened { .. } | Fact::Refused { .. } | Fact::Setting { .. } => {
+        Fact::AccountOpened { .. }
+        | Fact::Refused { .. }
+        | Fact::Setting { .. }
+        | Fact::Access(_) => {
             return Vec::new();
         }
     };

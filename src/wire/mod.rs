@@ -3,6 +3,7 @@
 //! It speaks Spanish, because its clients do. Nothing here decides anything; names, field orders
 //! and retain flags are the clients' and change on their schedule (`tests/golden` pins them).
 
+pub mod access;
 pub mod alerts;
 pub mod events;
 pub mod frames;

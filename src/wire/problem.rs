@@ -112,6 +112,38 @@ problem_kinds! {
     InvalidFilter = 422 "tema_invalido", "El tema no es un filtro MQTT válido", "The topic is not a valid MQTT filter";
     /// The principal may not.
     Forbidden = 403 "no_permitido", "No está permitido", "It is not allowed";
+    /// Nobody has said who asks.
+    Unauthenticated = 401 "no_autenticado", "Hace falta iniciar sesión o un token", "Sign in, or show a token";
+    /// The token is none of ours any more.
+    InvalidToken = 401 "token_invalido", "El token no existe, venció o fue revocado", "The token does not exist, has expired or was revoked";
+    /// Name or password are wrong.
+    WrongCredentials = 401 "credenciales_invalidas", "El usuario o la contraseña no son correctos", "The name or the password is wrong";
+    /// The second factor is missing.
+    CodeNeeded = 401 "falta_codigo", "Falta el código del segundo factor", "The code of the second factor is missing";
+    /// The second factor is wrong.
+    WrongCode = 401 "codigo_incorrecto", "El código no es correcto o ya se usó", "The code is wrong or was used";
+    /// A password must be chosen first.
+    PasswordMustChange = 403 "debe_cambiar_contrasena", "Antes debe elegir su contraseña: PUT /api/v1/sesiones/actual/contrasena", "Choose a password first: PUT /api/v1/sesiones/actual/contrasena";
+    /// A page sent the cookie without its token.
+    MissingCsrf = 403 "falta_csrf", "Falta la cabecera X-CSRF-Token de la sesión", "The session's X-CSRF-Token header is missing";
+    /// Too many attempts to sign in.
+    TooManyAttempts = 429 "demasiados_intentos", "Demasiados intentos; espere", "Too many attempts; wait";
+    /// No such person.
+    UnknownPerson = 404 "usuario_no_existe", "El usuario no existe", "The user does not exist";
+    /// The person is there.
+    PersonExists = 409 "usuario_existe", "El usuario ya existe", "The user exists already";
+    /// The password is too easy to guess.
+    WeakPassword = 422 "contrasena_debil", "La contraseña es demasiado fácil de adivinar", "The password is too easy to guess";
+    /// The role cannot be given so.
+    InvalidGrant = 422 "rol_invalido", "El rol no se puede otorgar así", "The role cannot be given that way";
+    /// Nobody would be left who can let people in.
+    LastAdmin = 409 "ultimo_admin", "No quedaría ningún admin activo", "No active admin would be left";
+    /// No such session.
+    UnknownSession = 404 "sesion_no_existe", "La sesión no existe", "The session does not exist";
+    /// No such token.
+    UnknownToken = 404 "token_no_existe", "El token no existe", "The token does not exist";
+    /// A token has or had that name.
+    TokenExists = 409 "token_existe", "Ya hay o hubo un token con ese nombre", "There is or was a token of that name";
     /// Host or Origin are foreign.
     ForeignOrigin = 403 "origen_no_permitido", "El Host o el Origin de la solicitud no está permitido; véase ALLOWED_ORIGINS", "The request's Host or Origin is not allowed; see ALLOWED_ORIGINS";
     /// No such account.
@@ -314,6 +346,8 @@ pub struct Problem {
     pub rejection: Option<Box<Rejection>>,
     /// Where in an expression, in lines and columns from 1.
     pub position: Option<(usize, usize)>,
+    /// Seconds after which to try again, where that is known.
+    pub retry_after: Option<u64>,
 }
 
 /// A message that was rejected.
@@ -337,6 +371,16 @@ impl Problem {
             balance: None,
             rejection: None,
             position: None,
+            retry_after: None,
+        }
+    }
+
+    /// The same problem, which is over in so many seconds.
+    #[must_use]
+    pub fn after_seconds(self, seconds: u64) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..self
         }
     }
 

@@ -105,6 +105,12 @@ pub fn is_of_companies(filter: &str) -> bool {
     filter.starts_with(COMPANIES)
 }
 
+/// Whether a filter can match nothing but topics of the bank.
+#[must_use]
+pub fn is_of_bank(filter: &str) -> bool {
+    filter.starts_with("banco/")
+}
+
 /// Whether only Atalaya may publish on `topic`.
 #[must_use]
 pub fn is_reserved(topic: &str) -> bool {

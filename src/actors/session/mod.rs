@@ -1,5 +1,6 @@
 //! Sessions: one actor a connection.
 
+pub mod sight;
 pub mod websocket;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,10 +3,10 @@
 //! `actix-web-actors` is used in this file alone, so that replacing it is a change of one file.
 
 use crate::actors::session_hub::{
-    Connect, Deliver, Disconnect, KillSwitch, SessionHub, SessionId, Subscribe, Unsubscribe,
+    Connect, Deliver, Disconnect, KillSwitch, Pass, SessionHub, SessionId, Subscribe, Unsubscribe,
 };
 use crate::desk::{Answer, Caller, Desk, Direction, Failure, Reply};
-use crate::domain::{Channel, Position, Principal};
+use crate::domain::Position;
 use crate::instruments::Instruments;
 use crate::wire::frames::{self, Request};
 use crate::wire::requests::{MovementBody, OpenAccountBody, TransferBody};
@@ -19,7 +19,6 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use serde_json::value::RawValue;
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -60,18 +59,24 @@ pub struct Lobby {
 /// Where the house is full of sessions, or the request is no WebSocket handshake.
 pub fn upgrade(
     lobby: Lobby,
+    caller: Caller,
     request: &HttpRequest,
     body: web::Payload,
     language: Language,
 ) -> Result<HttpResponse, Problem> {
+    let pass = lobby
+        .desk
+        .pass(&caller)
+        .ok_or(ProblemKind::Unauthenticated)?;
     let place = Arc::clone(&lobby.places).try_acquire_owned();
     let place = place.map_err(|_| Problem::of(ProblemKind::Overloaded))?;
     let socket = request.conn_data::<Arc<socket2::Socket>>().cloned();
     let session = WsSession {
         id: super::next_id(),
         lobby,
+        caller: Arc::new(caller),
+        pass,
         language,
-        address: request.peer_addr().map(|peer| peer.ip()),
         kill: KillSwitch {
             socket,
             alive: Arc::new(AtomicU64::new(0)),
@@ -101,8 +106,9 @@ pub fn upgrade(
 pub struct WsSession {
     id: SessionId,
     lobby: Lobby,
+    caller: Arc<Caller>,
+    pass: Pass,
     language: Language,
-    address: Option<IpAddr>,
     kill: KillSwitch,
     heard: Instant,
     under_way: usize,
@@ -116,11 +122,6 @@ pub struct WsSession {
 }
 
 impl WsSession {
-    const CALLER: Caller = Caller {
-        principal: Principal::Local,
-        channel: Channel::WebSocket,
-    };
-
     fn heard(&mut self) {
         self.heard = Instant::now();
         self.kill.touch();
@@ -140,6 +141,8 @@ impl WsSession {
         let name = action.map_or("unknown", Action::name);
         let checked = match action {
             None => Err(ProblemKind::UnknownAction.into()),
+            // The hub is about to end this session; until then nothing is done for it.
+            Some(_) if !self.pass.is_good() => Err(ProblemKind::InvalidToken.into()),
             Some(_) if self.leaving.is_some() => Err(ProblemKind::ShuttingDown.into()),
             Some(_) if self.under_way >= REQUESTS => Err(ProblemKind::Overloaded.into()),
             Some(action) => action.check(&request).map(|()| action),
@@ -162,9 +165,9 @@ impl WsSession {
     /// Asks the desk; the answer is sent when it is there, whatever else happens meanwhile.
     fn ask_desk(&mut self, action: Action, request: Request, ctx: &mut ws::WebsocketContext<Self>) {
         self.under_way += 1;
-        let desk = self.lobby.desk.clone();
+        let (desk, caller) = (self.lobby.desk.clone(), Arc::clone(&self.caller));
         let asked = async move {
-            let answer = at_desk(&desk, action, &request).await;
+            let answer = at_desk(&desk, &caller, action, &request).await;
             (request.id, answer)
         };
         ctx.spawn(
@@ -275,7 +278,7 @@ impl WsSession {
     fn filters_of(&self, request: &Request) -> Result<Vec<String>, Problem> {
         let filters = request.temas.clone().unwrap_or_default();
         for filter in &filters {
-            self.lobby.desk.may_subscribe(Self::CALLER, filter)?;
+            self.lobby.desk.may_subscribe(&self.caller, filter)?;
         }
         Ok(filters)
     }
@@ -419,8 +422,7 @@ impl Action {
     }
 }
 
-async fn at_desk(desk: &Desk, action: Action, request: &Request) -> Answer {
-    let caller = WsSession::CALLER;
+async fn at_desk(desk: &Desk, caller: &Caller, action: Action, request: &Request) -> Answer {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let key = request.clave.as_deref();
     let amount = || request.monto.clone().ok_or(ProblemKind::InvalidAmount);
@@ -503,7 +505,8 @@ impl Actor for WsSession {
         ctx.run_interval(HEARTBEAT, Self::beat);
         let joined = Connect {
             id: self.id,
-            address: self.address,
+            address: self.caller.address,
+            pass: self.pass.clone(),
             frames: ctx.address().recipient(),
             kill: self.kill.clone(),
         };
@@ -553,6 +556,10 @@ impl Handler<Deliver> for WsSession {
             Deliver::Close(reason) => {
                 self.leaving = Some(reason);
                 self.leave_when_answered(ctx);
+            }
+            Deliver::Revoked => {
+                self.ended = "revoked";
+                close(ctx, ws::CloseCode::Policy, "el token ya no es válido");
             }
         }
     }

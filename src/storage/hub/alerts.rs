@@ -312,7 +312,7 @@ impl Hub {
             content,
             plan,
             message: None,
-            principal: group.order.principal,
+            principal: group.order.principal.clone(),
         };
         let Raised { id, created, .. } = self.raise(group, cause);
         Ok(HubAnswer::Alert { id, created })
@@ -460,7 +460,7 @@ impl Hub {
                         .filter(|reason| !reason.is_empty()),
                     ..Addition::default()
                 };
-                self.take_step(group, row, change, group.order.principal, addition);
+                self.take_step(group, row, change, group.order.principal.clone(), addition);
                 answer
             }
         }

@@ -644,7 +644,7 @@ impl Group<'_> {
             subject: setting.subject,
             change: setting.change.to_string(),
         };
-        self.append(self.order.principal, (company, site), fact);
+        self.append(self.order.principal.clone(), (company, site), fact);
     }
 }
 
