@@ -528,7 +528,7 @@ mod tests {
         let tied = identity(&[(Role::Teller, Scope::Site(banco.clone(), norte.clone()))]);
         let at = |identity, site| counter(identity, Action::MoveMoney, site).map(|c| c.site);
         assert_eq!(at(&tied, None), Ok(Some(norte.clone())));
-        assert_eq!(at(&tied, Some(&norte)), Ok(Some(norte)));
+        assert_eq!(at(&tied, Some(&norte)), Ok(Some(norte.clone())));
         assert_eq!(at(&tied, Some(&sur)), Err(Denied::NotHere));
         let free = identity(&[(Role::Teller, Scope::Company(banco))]);
         assert_eq!(at(&free, None), Ok(None));

@@ -422,6 +422,7 @@ mod tests {
         let accounts = (1..=2).map(|row| (row, account(row).id));
         let texts = steps::texts_body(&step().texts).unwrap();
         Names {
+            principals: HashMap::from([(16, Arc::from("ana"))]),
             accounts: accounts.collect(),
             devices: HashMap::from([(8, step().address)]),
             texts: HashMap::from([(7, texts)]),

@@ -1,12 +1,15 @@
 //! The real binary, in a folder of its own, to be killed and started again.
 
-use super::{Client, Mosquitto, eventually, free_port};
+use super::{Client, Mosquitto, access, eventually, free_port};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+/// The password of the user `admin`.
+pub const ADMIN_PASSWORD: &str = "correct horse battery";
 
 /// A running Atalaya. It ends with the test.
 pub struct Atalaya {
@@ -80,6 +83,15 @@ impl Atalaya {
             (client.get("/readyz").await.ok()?.status == 200).then_some(())
         })
         .await;
+        let named = |(name, _): &&(String, String)| name == "EMPRESA";
+        let company = self.settings.iter().rev().find(named);
+        let company = company.map_or("banco", |(_, company)| company);
+        access::introduce(self.http_port, &client, company).await;
+    }
+
+    /// The token that tests show: every role but admin.
+    pub fn token(&self) -> String {
+        access::token(self.http_port).expect("it has been started")
     }
 
     /// The command that would start it, to be run by the test itself.
@@ -92,6 +104,9 @@ impl Atalaya {
             .env("MQTT_BROKER_PORT", self.mqtt_port.to_string())
             .env("MQTT_WS_PORT", self.mqtt_ws_port.to_string())
             .env("SHUTDOWN_TIMEOUT", "5")
+            .env("ADMIN_TOKEN", access::ADMIN_TOKEN)
+            // A hash takes its time, and most tests need no admin's password.
+            .env("ADMIN_PASSWORD", ADMIN_PASSWORD)
             .envs(
                 self.settings
                     .iter()

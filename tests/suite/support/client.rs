@@ -1,5 +1,6 @@
 //! A client of the REST API.
 
+use super::access;
 use atalaya::wire::ProblemKind;
 use awc::error::SendRequestError;
 use serde_json::{Value, json};
@@ -10,6 +11,18 @@ use std::time::Duration;
 pub struct Client {
     http: awc::Client,
     base: String,
+    who: Who,
+}
+
+/// Whose token a client shows.
+#[derive(Clone)]
+enum Who {
+    /// That of the tests, which may do everything.
+    Tests,
+    /// None.
+    Nobody,
+    /// This one.
+    Token(String),
 }
 
 /// What came back.
@@ -60,16 +73,50 @@ impl Client {
             .timeout(Duration::from_secs(20))
             .connector(awc::Connector::new().limit(2_000))
             .finish();
-        Self { http, base }
+        Self {
+            http,
+            base,
+            who: Who::Tests,
+        }
     }
 
     pub fn base(&self) -> &str {
         &self.base
     }
 
+    /// The same client without a token.
+    pub fn anonymous(&self) -> Self {
+        Self {
+            who: Who::Nobody,
+            ..self.clone()
+        }
+    }
+
+    /// The same client with another token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            who: Who::Token(token.to_owned()),
+            ..self.clone()
+        }
+    }
+
     /// A request to be shaped by the test.
     pub fn request(&self, method: awc::http::Method, path: &str) -> awc::ClientRequest {
-        self.http.request(method, format!("{}{path}", self.base))
+        let token = match &self.who {
+            Who::Tests => access::token_for(self.port(), method.as_str(), path),
+            Who::Nobody => None,
+            Who::Token(token) => Some(token.clone()),
+        };
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    fn port(&self) -> u16 {
+        let port = self.base.rsplit(':').next();
+        port.and_then(|port| port.parse().ok()).unwrap_or(0)
     }
 
     pub async fn get(&self, path: &str) -> Result<Response, SendRequestError> {

@@ -1,5 +1,6 @@
 //! What tests are written in.
 
+pub mod access;
 pub mod atalaya;
 pub mod audit;
 pub mod checks;

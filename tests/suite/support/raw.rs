@@ -1,5 +1,6 @@
 //! HTTP by hand, for what no well-behaved client sends.
 
+use super::access;
 use super::client::Response;
 use awc::http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::io::{Read, Write};
@@ -18,7 +19,7 @@ pub fn connect(port: u16) -> TcpStream {
 
 /// Sends `request` as it is and reads until the server closes; ask it to (`Connection: close`).
 pub async fn exchange(port: u16, request: impl Into<Vec<u8>>) -> Response {
-    let request = request.into();
+    let request = signed(port, request.into());
     let bytes = actix_web::rt::task::spawn_blocking(move || {
         let mut stream = connect(port);
         stream.write_all(&request).unwrap();
@@ -27,6 +28,28 @@ pub async fn exchange(port: u16, request: impl Into<Vec<u8>>) -> Response {
     .await
     .unwrap();
     parse(&bytes)
+}
+
+/// `request` with the token of the tests, unless it says itself who sends it.
+pub fn signed(port: u16, request: Vec<u8>) -> Vec<u8> {
+    let end_of = |what: &[u8]| request.windows(what.len()).position(|part| part == what);
+    let head = &request[..end_of(b"\r\n\r\n").unwrap_or(request.len())];
+    let says = String::from_utf8_lossy(head).to_lowercase();
+    let line = end_of(b"\r\n").filter(|_| !says.contains("\r\nauthorization:"));
+    let mut words = says.split(' ').map(str::to_owned);
+    let (method, path) = (words.next(), words.next());
+    let token = access::token_for(
+        port,
+        &method.unwrap_or_default().to_uppercase(),
+        &path.unwrap_or_default(),
+    );
+    match (line, token) {
+        (Some(end), Some(token)) => {
+            let header = format!("\r\nAuthorization: Bearer {token}");
+            [&request[..end], header.as_bytes(), &request[end..]].concat()
+        }
+        _ => request,
+    }
 }
 
 /// All that arrives until the other side closes. A reset after the answer loses nothing of it.

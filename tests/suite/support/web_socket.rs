@@ -1,6 +1,6 @@
 //! A client of `/ws`.
 
-use super::{Atalaya, DEADLINE};
+use super::{Atalaya, DEADLINE, access};
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -82,8 +82,16 @@ enum Arrived {
 
 impl WebSocket {
     pub async fn open(atalaya: &Atalaya) -> Self {
+        Self::open_as(atalaya, &atalaya.token()).await
+    }
+
+    /// Opens a session of whoever has `token`.
+    pub async fn open_as(atalaya: &Atalaya, token: &str) -> Self {
         let url = format!("ws://127.0.0.1:{}/ws", atalaya.http_port);
-        let (stream, _) = connect_async(url).await.expect("a session");
+        let mut request = url.into_client_request().unwrap();
+        let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        let (stream, _) = connect_async(request).await.expect("a session");
         Self {
             stream,
             events: VecDeque::new(),
@@ -93,10 +101,16 @@ impl WebSocket {
         }
     }
 
-    /// Opens a session or says with which status it was turned away.
+    /// Opens a session or says with which status it was turned away. The tests' token goes with it
+    /// where `headers` do not say who asks.
     pub async fn knock(port: u16, path: &str, headers: &[(&'static str, &str)]) -> Result<(), u16> {
         let url = format!("ws://127.0.0.1:{port}{path}");
         let mut request = url.into_client_request().unwrap();
+        let says_who = headers.iter().any(|(name, _)| *name == "authorization");
+        if let Some(token) = access::token(port).filter(|_| !says_who) {
+            let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            request.headers_mut().insert("authorization", bearer);
+        }
         for (name, value) in headers {
             let value = HeaderValue::from_str(value).unwrap();
             request.headers_mut().insert(*name, value);
