@@ -1,7 +1,9 @@
 //! What is acknowledged stays, whatever the disk, the clock and the clients do.
 
 use crate::support::audit::open;
-use crate::support::{Atalaya, Client, Watched, audit, eventually, has_tool, run};
+#[cfg(feature = "failpoints")]
+use crate::support::raw;
+use crate::support::{Atalaya, Client, Watched, access, audit, eventually, has_tool, run};
 use atalaya::application::Application;
 use atalaya::clock::Clock;
 use atalaya::config::{Config, ServeArgs};
@@ -461,6 +463,8 @@ async fn a_clock_that_jumps_changes_no_order_and_breaks_nothing() {
         "--http-port=0".to_owned(),
         format!("--data-dir={}", data.display()),
         format!("--database-url=sqlite://{}", database.display()),
+        format!("--admin-token={}", access::ADMIN_TOKEN),
+        "--admin-password=correct horse battery".to_owned(),
     ]);
     let now = Arc::new(AtomicI64::new(START));
     let clock = {
@@ -475,7 +479,12 @@ async fn a_clock_that_jumps_changes_no_order_and_breaks_nothing() {
         let _ = stopped.await;
     }));
 
-    client.open("1").await;
+    // A token ends when the clock says so, and this clock says anything: each moment has its own.
+    let now_known = async |name: &str| {
+        let token = access::make_token(&client, name, "banco").await;
+        client.with_token(&token)
+    };
+    now_known("first").await.open("1").await;
     let jumps = [
         START,
         START - 400 * DAY,
@@ -488,6 +497,7 @@ async fn a_clock_that_jumps_changes_no_order_and_breaks_nothing() {
     for (jump, version) in jumps.into_iter().zip(1..) {
         now.store(jump, Ordering::Relaxed);
         let key = format!("k{version}");
+        let client = now_known(&key).await;
         let answer = client.deposit("1", "1.00", &key).await;
         assert_eq!(answer.status, 201, "at {jump}: {}", answer.text());
         assert_eq!(answer.json()["version"], version);
@@ -496,6 +506,7 @@ async fn a_clock_that_jumps_changes_no_order_and_breaks_nothing() {
         assert_eq!(client.get("/health").await.unwrap().status, 200);
         assert_eq!(client.get("/metrics").await.unwrap().status, 200);
     }
+    let client = now_known("last").await;
     let page = client.get("/api/v1/cuentas/1/movimientos").await.unwrap();
     let versions: Vec<i64> = page.json()["datos"]
         .as_array()
@@ -536,7 +547,7 @@ mod stalled {
     /// It stalls the ledger for six seconds, so it takes some.
     #[actix_web::test]
     async fn a_stalled_ledger_refuses_beyond_its_queue_and_goes_on() {
-        let stall = "writer::before_commit=2*off->1*sleep(6000)->off";
+        let stall = "writer::before_commit=4*off->1*sleep(6000)->off";
         let atalaya = Atalaya::without_mqtt()
             .set("FAILPOINTS", stall)
             .start()
@@ -617,9 +628,10 @@ mod stalled {
              idempotency-key: {key}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
+        let request = raw::signed(port, request.into_bytes());
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream
-            .write_all(&request.as_bytes()[..request.len() - missing])
+            .write_all(&request[..request.len() - missing])
             .unwrap();
         stream
     }
@@ -632,7 +644,7 @@ mod stalled {
 
     #[actix_web::test]
     async fn a_client_that_leaves_finds_the_outcome_under_its_key() {
-        let stall = "writer::before_commit=2*off->1*sleep(3000)->off";
+        let stall = "writer::before_commit=4*off->1*sleep(3000)->off";
         let atalaya = Atalaya::without_mqtt()
             .set("FAILPOINTS", stall)
             .start()

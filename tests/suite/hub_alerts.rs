@@ -1030,7 +1030,7 @@ async fn an_operator_acts_for_a_device() {
     let step = &client.alert(id).await["historia"][0];
     assert_eq!(
         (&step["por"], &step["canal"]),
-        (&json!("local"), &json!("http"))
+        (&json!("pruebas"), &json!("http"))
     );
     let device = client.json("/api/v1/hardware/luz-1").await;
     assert_eq!(

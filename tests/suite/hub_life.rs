@@ -100,7 +100,7 @@ async fn presses_of_one_button_are_one_alert() {
     assert_eq!(
         texts(&mine, "por"),
         [
-            "hardware", "hardware", "local", "local", "hardware", "local", "hardware"
+            "hardware", "hardware", "pruebas", "pruebas", "hardware", "pruebas", "hardware"
         ]
     );
     audit(&atalaya.database()).unwrap();
@@ -180,7 +180,7 @@ async fn an_alert_goes_forward_and_says_so() {
             assert_eq!(told["motivo"], "fue un ensayo");
             assert_eq!(
                 (&told["estado"], &told["por"]),
-                (&json!(state), &json!("local"))
+                (&json!(state), &json!("pruebas"))
             );
         }
         let closed = client.alert(&alert).await;

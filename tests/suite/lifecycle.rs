@@ -1,7 +1,9 @@
 //! How it starts, how it ends, and what it says when it cannot.
 
 use crate::support::client::raw_field;
-use crate::support::{Atalaya, Client, Mosquitto, Watched, eventually, free_port, has_tool, run};
+use crate::support::{
+    Atalaya, Client, Mosquitto, Watched, WebSocket, eventually, free_port, has_tool, run,
+};
 use awc::http::Method;
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -117,8 +119,7 @@ async fn drains_under_load_on(signal: Signal) {
     let client = atalaya.client();
     client.open("1").await;
     let _idle = keep_alive(atalaya.http_port);
-    let url = format!("ws://127.0.0.1:{}/ws", atalaya.http_port);
-    let (_session, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let _session = WebSocket::open(&atalaya).await;
 
     let load = Load::start(&client, "1");
     eventually("some deposits are acknowledged", || async {

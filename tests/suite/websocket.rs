@@ -2,7 +2,7 @@
 
 use crate::support::client::raw_field;
 use crate::support::web_socket::SessionEvent;
-use crate::support::{Atalaya, Client, DEADLINE, Subscriber, WebSocket, eventually};
+use crate::support::{Atalaya, Client, DEADLINE, Subscriber, WebSocket, eventually, raw};
 use futures_util::future::join_all;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
@@ -637,13 +637,13 @@ fn stop_reading(atalaya: &Atalaya, request: &str) -> std::net::TcpStream {
     let address = SocketAddr::from(([127, 0, 0, 1], atalaya.http_port));
     socket.connect(&address.into()).unwrap();
     let mut stream = std::net::TcpStream::from(socket);
-    write!(
-        stream,
-        "GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        atalaya.http_port
-    )
-    .unwrap();
+    let port = atalaya.http_port;
+    let handshake = format!(
+        "GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let handshake = raw::signed(port, handshake.into_bytes());
+    stream.write_all(&handshake).unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -846,7 +846,7 @@ async fn bytes_that_are_no_utf8_end_only_their_session() {
 #[actix_web::test]
 async fn requests_beyond_sixty_four_under_way_are_refused() {
     let atalaya = Atalaya::without_mqtt()
-        .set("FAILPOINTS", "writer::before_commit=2*off->sleep(1500)")
+        .set("FAILPOINTS", "writer::before_commit=4*off->sleep(1500)")
         .start()
         .await;
     atalaya.client().open("1").await;

@@ -2,7 +2,7 @@
 
 use super::client::{Client, finish};
 use awc::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -18,17 +18,37 @@ pub async fn introduce(port: u16, client: &Client, company: &str) {
     if token(port).is_some() {
         return;
     }
-    let body = json!({"nombre": "pruebas", "dias": 1, "roles": [
-        {"rol": "cajero", "empresa": company}, {"rol": "operador"}, {"rol": "auditor"}]});
+    // A copy of a database knows the token of the Atalaya that it was copied from.
+    let known: Vec<String> = TOKENS.lock().unwrap().values().cloned().collect();
+    for token in known {
+        let client = client.with_token(&token);
+        let asked = client.get("/api/v1/sesiones/actual").await.unwrap();
+        if asked.status == 200 {
+            TOKENS.lock().unwrap().insert(port, token);
+            return;
+        }
+    }
+    let token = make_token(client, "pruebas", company).await;
+    TOKENS.lock().unwrap().insert(port, token);
+}
+
+/// A new token with every role but admin.
+pub async fn make_token(client: &Client, name: &str, company: &str) -> String {
+    let roles = json!([
+        {"rol": "cajero", "empresa": company}, {"rol": "operador"}, {"rol": "auditor"}]);
+    make_token_for(client, name, &roles).await
+}
+
+/// A new token with `roles`.
+pub async fn make_token_for(client: &Client, name: &str, roles: &Value) -> String {
+    let body = json!({"nombre": name, "dias": 1, "roles": roles});
     let request = client
         .with_token(ADMIN_TOKEN)
         .request(Method::POST, "/api/v1/tokens")
         .insert_header(("content-type", "application/json"));
     let response = finish(request.send_body(body.to_string())).await.unwrap();
-    // A database that an earlier Atalaya of the test has filled has it already, under its port.
     assert_eq!(response.status, 201, "{}", response.text());
-    let token = response.json()["token"].as_str().unwrap().to_owned();
-    TOKENS.lock().unwrap().insert(port, token);
+    response.json()["token"].as_str().unwrap().to_owned()
 }
 
 /// The token of every role but admin for the Atalaya at `port`, once there is one.
@@ -39,7 +59,11 @@ pub fn token(port: u16) -> Option<String> {
 /// What is shown to the Atalaya at `port` with a request.
 pub fn token_for(port: u16, method: &str, path: &str) -> Option<String> {
     let path = path.split('?').next().unwrap_or_default();
-    let for_admins = ["/api/v1/empresas", "/api/v1/sedes", "/api/v1/tipos_hardware"];
+    let for_admins = [
+        "/api/v1/empresas",
+        "/api/v1/sedes",
+        "/api/v1/tipos_hardware",
+    ];
     let is_platform = method != "GET" && for_admins.iter().any(|start| path.starts_with(start));
     let is_people = path.starts_with("/api/v1/usuarios") || path.starts_with("/api/v1/tokens");
     let known = token(port)?;

@@ -25,6 +25,7 @@ pub fn open(database: &Path) -> Connection {
 const POSTED: i32 = 2;
 const ALERT: i32 = 4;
 const SETTING: i32 = 5;
+const ACCESS: i32 = 6;
 const DEPOSIT: i32 = 1;
 const WITHDRAWAL: i32 = 2;
 const SENT: i32 = 3;
@@ -74,6 +75,9 @@ pub fn audit(database: &Path) -> Result<usize, String> {
         match row.fact {
             ALERT => lives
                 .step(row)
+                .map_err(|error| format!("row {expected}: {error}"))?,
+            ACCESS => lives
+                .access(row)
                 .map_err(|error| format!("row {expected}: {error}"))?,
             SETTING => is_setting(row).map_err(|error| format!("row {expected}: {error}"))?,
             _ => {}
@@ -190,6 +194,17 @@ impl Lives {
             texts: texts.into_iter().collect(),
             messages: BTreeMap::new(),
         }
+    }
+
+    /// A fact of access has a text, and the digest of it.
+    fn access(&mut self, row: &JournalRow) -> Result<(), String> {
+        let details = row.details.as_deref().ok_or("access without details")?;
+        let details: Value = serde_json::from_slice(details).map_err(|error| error.to_string())?;
+        let text = self.texts.remove(&row.seq).ok_or("access without a text")?;
+        if details["x"].as_str() != Some(&texts_digest(&text)) {
+            return Err("its text is another".to_owned());
+        }
+        Ok(())
     }
 
     fn step(&mut self, row: &JournalRow) -> Result<(), String> {
