@@ -17,6 +17,7 @@
     reason = "a test that cannot go on should say so"
 )]
 
+mod access;
 mod access_matrix;
 mod contract;
 mod crash;

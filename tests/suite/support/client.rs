@@ -114,6 +114,14 @@ impl Client {
         }
     }
 
+    /// The token that was given to it.
+    pub fn token(&self) -> String {
+        match &self.who {
+            Who::Token(token) => token.clone(),
+            Who::Tests | Who::Nobody => panic!("it has no token of its own"),
+        }
+    }
+
     fn port(&self) -> u16 {
         let port = self.base.rsplit(':').next();
         port.and_then(|port| port.parse().ok()).unwrap_or(0)

@@ -87,10 +87,17 @@ impl WebSocket {
 
     /// Opens a session of whoever has `token`.
     pub async fn open_as(atalaya: &Atalaya, token: &str) -> Self {
-        let url = format!("ws://127.0.0.1:{}/ws", atalaya.http_port);
+        Self::open_at(atalaya, "/ws", Some(token)).await
+    }
+
+    /// Opens a session at `path`, with `token` or with what stands in the path.
+    pub async fn open_at(atalaya: &Atalaya, path: &str, token: Option<&str>) -> Self {
+        let url = format!("ws://127.0.0.1:{}{path}", atalaya.http_port);
         let mut request = url.into_client_request().unwrap();
-        let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
-        request.headers_mut().insert("authorization", bearer);
+        if let Some(token) = token {
+            let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            request.headers_mut().insert("authorization", bearer);
+        }
         let (stream, _) = connect_async(request).await.expect("a session");
         Self {
             stream,
@@ -124,6 +131,11 @@ impl WebSocket {
 
     pub async fn send(&mut self, message: Message) {
         self.stream.send(message).await.expect("sent");
+    }
+
+    /// Sends a request that may find the session closed.
+    pub async fn try_send(&mut self, request: &Value) {
+        let _ = self.stream.send(Message::text(request.to_string())).await;
     }
 
     pub async fn send_text(&mut self, text: &str) {
