@@ -14,8 +14,8 @@ use crate::storage::vault::random;
 use crate::wire::numbers::Moment;
 use crate::wire::registry::{
     CompanyBody, CompanyPatch, CompanyResource, DeviceBody, DevicePatch, DeviceResource,
-    DeviceTypeBody, DeviceTypeResource, KeyBody, KeyResource, KindBody, KindResource, SiteBody,
-    SitePatch, SiteResource,
+    DeviceTypeBody, DeviceTypeResource, KeyBody, KeyResource, KindBody, KindResource,
+    PasswordResource, SiteBody, SitePatch, SiteResource,
 };
 use crate::wire::resources::Page;
 use crate::wire::{Problem, ProblemKind, Reason};
@@ -288,6 +288,42 @@ impl Desk {
         })
     }
 
+    /// Makes the password with which a device signs in at the broker, and ends the one before.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn set_mqtt_password(&self, caller: Caller, name: &str) -> Answer {
+        let device = self.device(caller, name, Action::ChangeRegistry).await?;
+        let secret = Secret(random().map_err(|error| {
+            log::error!("{error}");
+            ProblemKind::Internal
+        })?);
+        let shown = PasswordResource {
+            usuario: device.slug.clone(),
+            contrasena: secret.reveal(),
+        };
+        let command = HubCommand::SetPassword {
+            device: slug("hardware", &device.slug)?,
+            password: Some(secret),
+        };
+        self.order(caller, command).await?;
+        reply(&shown)
+    }
+
+    /// Ends a device's password, if it has one: the broker does not let it in any more.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn remove_mqtt_password(&self, caller: Caller, name: &str) -> Result<(), Failure> {
+        let device = self.device(caller, name, Action::ChangeRegistry).await?;
+        let command = HubCommand::SetPassword {
+            device: slug("hardware", &device.slug)?,
+            password: None,
+        };
+        self.order(caller, command).await?;
+        Ok(())
+    }
+
     async fn key(&self, caller: Caller, device: &str, kid: &str) -> Result<KeyResource, Failure> {
         let device = self.device(caller, device, Action::ReadRegistry).await?;
         let key = device.keys.into_iter().find(|key| key.kid == kid);
@@ -333,6 +369,7 @@ impl Desk {
             estado_desde: status.map(|status| Moment(status.at)),
             ultima_senal: device.heard_at.map(Moment),
             silencioso: device.silent,
+            contrasena_mqtt: device.password_changed_at.map(Moment),
             claves: device.keys.into_iter().map(key_resource).collect(),
         }
     }

@@ -2,7 +2,7 @@
 //! at one moment. A snapshot: whoever holds one sees no change; the writer makes the next.
 
 use super::alert::Priority;
-use super::device::{DeviceAddress, KeyMaterial};
+use super::device::{DeviceAddress, KeyMaterial, PasswordDigest};
 use super::name::{Label, Prose, Slug};
 use super::rule::Rule;
 use jiff::tz::TimeZone;
@@ -131,6 +131,7 @@ pub struct Registry {
     device_rows: HashMap<Slug, i64>,
     devices_at: HashMap<i64, Vec<i64>>,
     keys: HashMap<Slug, Arc<DeviceKey>>,
+    passwords: HashMap<i64, PasswordDigest>,
     kinds: HashMap<(i64, Slug), Arc<AlertKind>>,
     rules: HashMap<i64, Arc<Rule>>,
     rules_of: HashMap<i64, Vec<Arc<Rule>>>,
@@ -232,6 +233,12 @@ impl Registry {
         keys
     }
 
+    /// What the device at `row` signs in with at the broker, if it may.
+    #[must_use]
+    pub fn password_of(&self, row: i64) -> Option<PasswordDigest> {
+        self.passwords.get(&row).copied()
+    }
+
     /// The kind called `code` of a company.
     #[must_use]
     pub fn kind(&self, company: i64, code: &Slug) -> Option<&Arc<AlertKind>> {
@@ -315,6 +322,14 @@ impl Registry {
     /// Takes a revoked key out.
     pub fn remove_key(&mut self, kid: &Slug) {
         self.keys.remove(kid);
+    }
+
+    /// Sets what the device at `row` signs in with at the broker, or ends it.
+    pub fn set_password(&mut self, row: i64, password: Option<PasswordDigest>) {
+        match password {
+            Some(password) => self.passwords.insert(row, password),
+            None => self.passwords.remove(&row),
+        };
     }
 
     /// Puts a kind in, or its newer state in its place.

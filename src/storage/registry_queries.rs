@@ -1,13 +1,16 @@
 //! Reading the registry for people: pages in the order of rows, each with the row of the last.
 
-use super::hub::{AlertKindRow, RuleRow, kind_of, rule_of};
+use super::hub::{AlertKindRow, RuleRow, kind_of, password_name, rule_of};
 use super::schema::{
-    alert_kinds, alerts, companies, device_keys, device_types, device_windows, devices, rules,
-    sites,
+    alert_kinds, alerts, companies, device_keys, device_passwords, device_types, device_windows,
+    devices, rules, sites,
 };
+use super::vault::Vault;
 use super::{Connection, StorageError};
+use crate::domain::device::Secret;
 use crate::domain::registry::{AlertKind, SILENT_DEVICE};
 use crate::domain::rule::Rule;
+use crate::domain::{DeviceAddress, Slug};
 use diesel::prelude::*;
 use std::collections::HashMap;
 
@@ -68,8 +71,21 @@ pub struct DeviceView {
     pub heard_at: Option<i64>,
     /// Whether it has been silent for too long.
     pub silent: bool,
+    /// When its password at the broker was set, if it has one.
+    pub password_changed_at: Option<i64>,
     /// Its keys, revoked ones too.
     pub keys: Vec<KeyView>,
+}
+
+/// How a device signs in at a broker.
+#[derive(Debug, Clone)]
+pub struct BrokerLogin {
+    /// Where it is; its name is its user and its client id.
+    pub address: DeviceAddress,
+    /// Whether it and all above it are active: others are not to be let in.
+    pub active: bool,
+    /// Its password, whose text is [`Secret::reveal`]; without one it is not to be let in either.
+    pub password: Option<Secret>,
 }
 
 /// A key; what it is made of is nobody's business.
@@ -239,6 +255,7 @@ pub fn devices(
     let mut keys = keys_of(connection, &rows)?;
     let heard = heard(connection, &rows)?;
     let silent = silent(connection, &rows)?;
+    let passwords = passwords(connection, &rows)?;
     Ok(found
         .into_iter()
         .map(
@@ -254,6 +271,7 @@ pub fn devices(
                     created_at,
                     heard_at: heard.get(&row).copied(),
                     silent: silent.contains(&row),
+                    password_changed_at: passwords.get(&row).copied(),
                     keys: keys.remove(&row).unwrap_or_default(),
                 };
                 (row, device)
@@ -301,6 +319,17 @@ fn heard(connection: &mut Connection, devices: &[i64]) -> Result<HashMap<i64, i6
         *last = at.max(*last);
     }
     Ok(heard)
+}
+
+fn passwords(
+    connection: &mut Connection,
+    devices: &[i64],
+) -> Result<HashMap<i64, i64>, StorageError> {
+    let found: Vec<(i64, i64)> = device_passwords::table
+        .filter(device_passwords::device_id.eq_any(devices))
+        .select((device_passwords::device_id, device_passwords::changed_at))
+        .load(connection)?;
+    Ok(found.into_iter().collect())
 }
 
 fn silent(connection: &mut Connection, devices: &[i64]) -> Result<Vec<i64>, StorageError> {
@@ -444,10 +473,56 @@ fn view(company: String, row: RuleRow) -> Result<RuleView, StorageError> {
 /// # Errors
 /// [`StorageError::Query`].
 pub fn has_sealed_secrets(connection: &mut Connection) -> Result<bool, StorageError> {
-    let sealed: i64 = device_keys::table
+    let keys: i64 = device_keys::table
         .filter(device_keys::algorithm.eq(2))
         .filter(device_keys::revoked_at.is_null())
         .count()
         .get_result(connection)?;
-    Ok(sealed > 0)
+    let passwords: i64 = device_passwords::table.count().get_result(connection)?;
+    Ok(keys > 0 || passwords > 0)
+}
+
+/// How each device signs in at a broker, in the order of their rows.
+///
+/// # Errors
+/// [`StorageError::Vault`] where the key file is not the one that the passwords were sealed under.
+pub fn broker_logins(
+    connection: &mut Connection,
+    vault: &Vault,
+) -> Result<Vec<BrokerLogin>, StorageError> {
+    type Columns = (String, String, String, (bool, bool, bool), Option<Vec<u8>>);
+    let found: Vec<Columns> = devices::table
+        .inner_join(sites::table)
+        .inner_join(companies::table)
+        .left_join(device_passwords::table)
+        .order(devices::id)
+        .select((
+            companies::slug,
+            sites::slug,
+            devices::slug,
+            (companies::active, sites::active, devices::active),
+            device_passwords::sealed.nullable(),
+        ))
+        .load(connection)?;
+    found
+        .into_iter()
+        .map(|(company, site, device, (a, b, c), sealed)| {
+            let name = |text: &str| {
+                Slug::parse(text).map_err(|_| StorageError::Inconsistent {
+                    what: format!("the name {text:?} cannot be read"),
+                })
+            };
+            let device = name(&device)?;
+            let open = |sealed: Vec<u8>| vault.unseal(&password_name(&device), &sealed);
+            Ok(BrokerLogin {
+                active: a && b && c,
+                password: sealed.map(open).transpose()?,
+                address: DeviceAddress {
+                    company: name(&company)?,
+                    site: name(&site)?,
+                    device,
+                },
+            })
+        })
+        .collect()
 }

@@ -92,8 +92,30 @@ pub struct DeviceResource {
     pub ultima_senal: Option<Moment>,
     /// Whether it has been silent for too long.
     pub silencioso: bool,
+    /// When its password at the broker was made; none, where it has none.
+    #[schema(required = true)]
+    pub contrasena_mqtt: Option<Moment>,
     /// Its keys, revoked ones too.
     pub claves: Vec<KeyResource>,
+}
+
+/// How a device signs in at the broker; its client id is the user too.
+#[derive(Clone, Serialize, utoipa::ToSchema)]
+#[schema(title = "ContrasenaMqtt")]
+pub struct PasswordResource {
+    /// The user.
+    pub usuario: String,
+    /// The password, shown this once.
+    pub contrasena: String,
+}
+
+/// A secret is in it.
+impl std::fmt::Debug for PasswordResource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PasswordResource")
+            .field("usuario", &self.usuario)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A type of device (`tipo`).

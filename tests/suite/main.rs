@@ -17,6 +17,7 @@
     reason = "a test that cannot go on should say so"
 )]
 
+mod broker_access;
 mod contract;
 mod crash;
 mod durability;

@@ -1,9 +1,10 @@
 //! The hub as the database has it, and what every company starts with.
 
 use super::alerts::Alert;
+use super::registry::password_name;
 use super::rows::{self, AlertKindRow, AlertRow, RuleRow};
 use super::{Hub, HubSettings, KeyUse, NextRows, StorageError};
-use crate::domain::device::KeyMaterial;
+use crate::domain::device::{KeyMaterial, PasswordDigest};
 use crate::domain::registry::{
     AlertKind, Company, Device, DeviceKey, DeviceType, SILENT_DEVICE, Site,
 };
@@ -13,8 +14,8 @@ use crate::domain::{
 };
 use crate::storage::Connection;
 use crate::storage::schema::{
-    alert_kinds, alerts, companies, device_keys, device_types, device_windows, devices,
-    journal_texts, rules, sites,
+    alert_kinds, alerts, companies, device_keys, device_passwords, device_types, device_windows,
+    devices, journal_texts, rules, sites,
 };
 use crate::storage::steps::{priority_code, priority_of, state_of, texts_of};
 use crate::storage::vault::{Vault, VaultError};
@@ -62,6 +63,7 @@ pub(in crate::storage) fn load_registry(
     load_places(connection, &mut registry)?;
     load_devices(connection, &mut registry)?;
     load_keys(connection, vault, &mut registry)?;
+    load_passwords(connection, vault, &mut registry)?;
     load_kinds(connection, &mut registry)?;
     load_rules(connection, &mut registry)?;
     Ok(registry)
@@ -176,6 +178,23 @@ fn load_keys(
             device,
             material,
         });
+    }
+    Ok(())
+}
+
+fn load_passwords(
+    connection: &mut Connection,
+    vault: &Vault,
+    registry: &mut Registry,
+) -> Result<(), StorageError> {
+    let found: Vec<(i64, Vec<u8>)> = device_passwords::table
+        .select((device_passwords::device_id, device_passwords::sealed))
+        .load(connection)?;
+    for (row, sealed) in found {
+        let device = registry.device_at(row);
+        let device = device.ok_or_else(|| unreadable(format_args!("the password of {row}")))?;
+        let secret = vault.unseal(&password_name(&device.slug), &sealed)?;
+        registry.set_password(row, Some(PasswordDigest::of(&secret)));
     }
     Ok(())
 }

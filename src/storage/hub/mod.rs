@@ -13,6 +13,7 @@ mod rows;
 
 pub(super) use load::preload;
 pub(super) use load::{kind_of, rule_of};
+pub(super) use registry::password_name;
 pub(super) use rows::AlertRow;
 pub(super) use rows::{AlertKindRow, RuleRow, find_message, short_digest};
 
@@ -21,7 +22,7 @@ use super::ledger::{Lane, Place, uuid_at};
 use super::vault::Vault;
 use super::writer::WriteError;
 use super::{Connection, StorageError};
-use crate::domain::device::KeyMaterial;
+use crate::domain::device::{KeyMaterial, Secret};
 use crate::domain::registry::{AlertKind, DeviceKey};
 use crate::domain::rule::{Action, Condition};
 use crate::domain::validation::{Purpose, Reason, Rejected, SignedMessage};
@@ -241,6 +242,13 @@ pub enum HubCommand {
         device: Slug,
         /// Which key.
         kid: Slug,
+    },
+    /// What a device signs in with at the broker from now on; `None`: it does not any more.
+    SetPassword {
+        /// The device.
+        device: Slug,
+        /// The password, whose text is its base64url.
+        password: Option<Secret>,
     },
     /// A type of device, new or changed.
     PutDeviceType {

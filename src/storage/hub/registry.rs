@@ -3,7 +3,7 @@
 use super::load::{kind_of, preloaded, rule_of};
 use super::rows::{AlertKindRow, Row, RuleRow, algorithm_code};
 use super::{Group, Hub, HubAnswer, HubCommand, HubRefusal, KindSpec, Patch, RuleSpec, Undecided};
-use crate::domain::device::KeyMaterial;
+use crate::domain::device::{KeyMaterial, PasswordDigest, Secret};
 use crate::domain::registry::{ACTIVE_KEYS, Company, Device, DeviceKey, DeviceType, Site};
 use crate::domain::rule::Rule;
 use crate::domain::{Label, Prose, Slug, Subject};
@@ -54,6 +54,9 @@ impl Hub {
                 material,
             } => self.add_key(group, device, kid, material),
             HubCommand::RevokeKey { device, kid } => self.revoke_key(group, device, kid),
+            HubCommand::SetPassword { device, password } => {
+                self.set_password(group, device, password.as_ref())
+            }
             HubCommand::PutDeviceType {
                 code,
                 description,
@@ -320,6 +323,38 @@ impl Hub {
         note(group, place, Subject::DeviceKey, change)
     }
 
+    fn set_password(
+        &mut self,
+        group: &mut Group<'_>,
+        device: &Slug,
+        password: Option<&Secret>,
+    ) -> Decided {
+        let device = Arc::clone(self.device(device)?);
+        if password.is_none() && self.registry.password_of(device.row).is_none() {
+            return Ok(HubAnswer::Done);
+        }
+        let sealed = password
+            .map(|secret| {
+                let name = password_name(&device.slug);
+                self.settings.vault.seal(&name, secret)
+            })
+            .transpose()
+            .map_err(crate::storage::StorageError::from)?;
+        let change = json!({
+            "hardware": device.slug.as_str(),
+            "contrasena_mqtt": if sealed.is_some() { "nueva" } else { "retirada" },
+        });
+        self.pending.push(Row::Password {
+            device: device.row,
+            sealed,
+            changed_at: group.now,
+        });
+        self.registry_mut()
+            .set_password(device.row, password.map(PasswordDigest::of));
+        let place = (device.company, Some(device.site));
+        note(group, place, Subject::Device, change)
+    }
+
     fn put_device_type(
         &mut self,
         group: &mut Group<'_>,
@@ -477,6 +512,11 @@ impl Hub {
 fn note(group: &mut Group<'_>, place: Place, subject: Subject, change: Value) -> Decided {
     group.set(Some(place.0), place.1, Setting { subject, change });
     Ok(HubAnswer::Done)
+}
+
+/// Under which name a device's password is sealed: no key is called so, since names have no slash.
+pub(in crate::storage) fn password_name(device: &Slug) -> String {
+    format!("mqtt/{device}")
 }
 
 fn take(next: &mut i64) -> i64 {

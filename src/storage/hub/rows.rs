@@ -6,8 +6,8 @@ use crate::domain::device::KeyMaterial;
 use crate::domain::registry::SILENT_DEVICE;
 use crate::domain::{AlertState, SequenceWindow, Slug};
 use crate::storage::schema::{
-    alert_kinds, alert_messages, alerts, companies, device_keys, device_types, device_windows,
-    devices, rules, sites,
+    alert_kinds, alert_messages, alerts, companies, device_keys, device_passwords, device_types,
+    device_windows, devices, rules, sites,
 };
 use crate::storage::steps::{priority_code, state_code, state_of};
 use diesel::backend::Backend;
@@ -232,6 +232,11 @@ pub(super) enum Row {
         id: i64,
         at: i64,
     },
+    Password {
+        device: i64,
+        sealed: Option<Vec<u8>>,
+        changed_at: i64,
+    },
     DeviceType {
         code: String,
         description: String,
@@ -346,6 +351,20 @@ impl Row {
             Self::RevokedKey { id, at } => diesel::update(device_keys::table.find(id))
                 .set(device_keys::revoked_at.eq(at))
                 .execute(connection)?,
+            Self::Password {
+                device,
+                sealed: Some(sealed),
+                changed_at,
+            } => diesel::replace_into(device_passwords::table)
+                .values((
+                    device_passwords::device_id.eq(device),
+                    device_passwords::sealed.eq(sealed),
+                    device_passwords::changed_at.eq(changed_at),
+                ))
+                .execute(connection)?,
+            Self::Password { device, .. } => {
+                diesel::delete(device_passwords::table.find(device)).execute(connection)?
+            }
             Self::DeviceType {
                 code,
                 description,
