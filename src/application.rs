@@ -133,7 +133,7 @@ impl Application {
         let registry = Registry::new();
         let instruments = Instruments::new(&registry)?;
         let storage = open_storage(&config, &clock, &instruments)?;
-        let (broker, address) = start_broker(&config, http).await?;
+        let (broker, address) = start_broker(&config, http, &storage.hub).await?;
         let actors = start_actors(&config, &clock, &storage, address, registry, &instruments)?;
         if config.demo {
             open_demo_accounts(&actors.accounts).await?;
@@ -530,7 +530,11 @@ fn lock(config: &Config) -> Result<Vec<File>, ApplicationError> {
 
 type Started = (Option<Box<dyn EmbeddedBroker>>, Option<BrokerAddress>);
 
-async fn start_broker(config: &Config, http: SocketAddr) -> Result<Started, ApplicationError> {
+async fn start_broker(
+    config: &Config,
+    http: SocketAddr,
+    view: &Arc<HubView>,
+) -> Result<Started, ApplicationError> {
     let client_id = format!("atalaya-{}", config.node);
     match &config.mqtt {
         MqttConfig::Off => Ok((None, None)),
@@ -547,7 +551,7 @@ async fn start_broker(config: &Config, http: SocketAddr) -> Result<Started, Appl
             ))
         }
         MqttConfig::Embedded { tcp, websocket } => {
-            start_embedded(config, http, *tcp, *websocket, client_id).await
+            start_embedded(config, http, view, (*tcp, *websocket), client_id).await
         }
     }
 }
@@ -556,12 +560,12 @@ async fn start_broker(config: &Config, http: SocketAddr) -> Result<Started, Appl
 async fn start_embedded(
     config: &Config,
     http: SocketAddr,
-    tcp: SocketAddr,
-    websocket: SocketAddr,
+    view: &Arc<HubView>,
+    (tcp, websocket): (SocketAddr, SocketAddr),
     client_id: String,
 ) -> Result<Started, ApplicationError> {
     use crate::config::Login;
-    use crate::mqtt::broker::{Loopback, OWN_USER};
+    use crate::mqtt::broker::{NoPeople, OWN_USER, RegistryGate};
     use crate::mqtt::embedded;
 
     let password = uuid::Uuid::new_v4().to_string();
@@ -575,10 +579,13 @@ async fn start_embedded(
         websocket,
         folder: config.data_dir.join("mqtt"),
         allowed_origins: origins,
-        gatekeeper: Arc::new(Loopback::new(
+        gatekeeper: Arc::new(RegistryGate::new(
             password.clone(),
             vec![client_id.clone(), intake_id(&client_id)],
+            Arc::clone(view),
+            Arc::new(NoPeople),
         )),
+        changes: view.changes(),
     })
     .await
     .map_err(ApplicationError::Broker)?;

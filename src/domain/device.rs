@@ -104,7 +104,19 @@ impl PasswordDigest {
     /// The digest of the password that `secret` is.
     #[must_use]
     pub fn of(secret: &Secret) -> Self {
-        Self(Sha256::digest(secret.reveal()).into())
+        Self::of_text(secret.reveal().as_bytes())
+    }
+
+    /// The digest of a password as it is written.
+    #[must_use]
+    pub fn of_text(password: &[u8]) -> Self {
+        Self(Sha256::digest(password).into())
+    }
+
+    /// The digest itself.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 32] {
+        self.0
     }
 
     /// Whether `password` is the right one, in the same time for all that are not.

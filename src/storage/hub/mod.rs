@@ -435,6 +435,17 @@ impl HubView {
         Arc::clone(&self.registry.borrow())
     }
 
+    /// Shows another registry.
+    pub(crate) fn show(&self, registry: impl Into<Arc<Registry>>) {
+        self.registry.send_replace(registry.into());
+    }
+
+    /// Tells of each newer registry.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<Registry>> {
+        self.registry.subscribe()
+    }
+
     /// When the next escalation or silence may be due, in microseconds since 1970 UTC.
     #[must_use]
     pub fn next_due(&self) -> i64 {
@@ -600,7 +611,7 @@ impl Hub {
         let view = &self.settings.view;
         if self.registry_changed {
             self.registry_changed = false;
-            view.registry.send_replace(Arc::clone(&self.registry));
+            view.show(Arc::clone(&self.registry));
         }
         let first = |set: &BTreeSet<(i64, i64)>| set.first().map_or(i64::MAX, |(due, _)| *due);
         let mut due = first(&self.escalations).min(first(&self.silences));
