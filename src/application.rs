@@ -606,8 +606,8 @@ async fn start_embedded(
 async fn start_embedded(
     _config: &Config,
     _http: SocketAddr,
-    _tcp: SocketAddr,
-    _websocket: SocketAddr,
+    _view: &Arc<HubView>,
+    _listen: (SocketAddr, SocketAddr),
     _client_id: String,
 ) -> Result<Started, ApplicationError> {
     Err(ApplicationError::Broker(

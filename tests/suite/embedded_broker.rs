@@ -432,9 +432,9 @@ fn assert_ends(stream: &mut TcpStream) {
     }
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+pub type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
-async fn mqtt_over_websocket(port: u16) -> Socket {
+pub async fn mqtt_over_websocket(port: u16) -> Socket {
     let mut request = format!("ws://127.0.0.1:{port}/mqtt")
         .into_client_request()
         .unwrap();
@@ -449,7 +449,7 @@ async fn mqtt_over_websocket(port: u16) -> Socket {
 }
 
 /// The next binary frame.
-async fn binary(socket: &mut Socket) -> Vec<u8> {
+pub async fn binary(socket: &mut Socket) -> Vec<u8> {
     let next = tokio::time::timeout(DEADLINE, socket.next()).await;
     match next.expect("a frame in time") {
         Some(Ok(Message::Binary(bytes))) => bytes.to_vec(),

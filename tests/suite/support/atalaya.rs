@@ -1,6 +1,6 @@
 //! The real binary, in a folder of its own, to be killed and started again.
 
-use super::{Client, Mosquitto, eventually, free_port};
+use super::{Client, Mosquitto, eventually, free_port, logins};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
@@ -72,6 +72,13 @@ impl Atalaya {
     /// Starts it (again) and waits until it is ready.
     pub async fn start(&mut self) {
         assert!(self.child.is_none(), "it runs already");
+        let has_own_broker = !self
+            .settings
+            .iter()
+            .any(|(name, _)| matches!(name.as_str(), "MQTT" | "MQTT_BROKER_HOST"));
+        if has_own_broker {
+            logins::open(self.client().base(), self.mqtt_port);
+        }
         let mut command = self.command();
         command.stdout(Stdio::null()).stderr(self.log_file());
         self.child = Some(command.spawn().unwrap());
