@@ -3,7 +3,7 @@
 use super::alerts::{cursor, invalid_value, limit, optional, page, prose, slug};
 use super::{Answer, Caller, Desk, Failure, allow, reply};
 use crate::domain::device::Secret;
-use crate::domain::registry::AlertKind;
+use crate::domain::registry::{AlertKind, Trust};
 use crate::domain::{Action, Algorithm, KeyMaterial, Label, Priority, Resource, Slug};
 use crate::storage::HubCommand;
 use crate::storage::hub::{KindSpec, Patch};
@@ -56,6 +56,7 @@ impl Desk {
         let patch = Patch {
             name: label("nombre", body.nombre.as_deref())?,
             active: body.activa,
+            broker_trust: body.confianza_broker,
             ..Patch::default()
         };
         self.order(caller, HubCommand::PatchCompany(slug, patch))
@@ -130,7 +131,7 @@ impl Desk {
             name: label("nombre", body.nombre.as_deref())?,
             active: body.activa,
             time_zone: zone(body.zona_horaria.as_deref())?,
-            kind: None,
+            ..Patch::default()
         };
         self.order(caller, HubCommand::PatchSite(owner, site, patch))
             .await?;
@@ -184,6 +185,7 @@ impl Desk {
             site: slug("sede", &body.sede)?,
             kind: slug("tipo", &body.tipo)?,
             name: label_or("nombre", body.nombre.as_deref(), &device)?,
+            trust: trust(body.confianza.as_deref())?.unwrap_or_default(),
             slug: device,
             company,
         };
@@ -205,7 +207,8 @@ impl Desk {
                 .as_deref()
                 .map(|kind| slug("tipo", kind))
                 .transpose()?,
-            time_zone: None,
+            trust: trust(body.confianza.as_deref())?,
+            ..Patch::default()
         };
         let slug = slug("hardware", &device.slug)?;
         self.order(caller, HubCommand::PatchDevice(slug, patch))
@@ -358,6 +361,7 @@ impl Desk {
             tipo: device.kind,
             nombre: device.name,
             activo: device.active,
+            confianza: device.trust.name(),
             creado: Moment(device.created_at),
             estado: status.map(|status| {
                 if status.online {
@@ -504,6 +508,7 @@ fn company_resource(company: CompanyView) -> CompanyResource {
         empresa: company.slug,
         nombre: company.name,
         activa: company.active,
+        confianza_broker: company.broker_trust,
         creada: Moment(company.created_at),
     }
 }
@@ -632,6 +637,16 @@ fn seconds(field: &str, value: Option<i64>) -> Result<Option<i64>, Failure> {
         }
         value => Ok(value),
     }
+}
+
+fn trust(name: Option<&str>) -> Result<Option<Trust>, Failure> {
+    let Some(name) = name else { return Ok(None) };
+    Trust::parse(name).map(Some).ok_or_else(|| {
+        invalid_value((
+            "confianza: se espera firma o broker",
+            "confianza: expected firma or broker",
+        ))
+    })
 }
 
 fn zone(name: Option<&str>) -> Result<Option<TimeZone>, Failure> {

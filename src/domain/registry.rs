@@ -29,6 +29,8 @@ pub struct Company {
     pub name: Label,
     /// Whether anything below it is heard.
     pub active: bool,
+    /// Whether the broker may vouch for devices of this company (`confianza_broker`).
+    pub broker_trust: bool,
 }
 
 /// A place (`sede`).
@@ -59,6 +61,36 @@ pub struct DeviceType {
     pub silence: Option<i64>,
 }
 
+/// What proves that a device's message is its own (`confianza`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Trust {
+    /// Its signature.
+    #[default]
+    Signature,
+    /// That the broker has let the device in, and nobody else speak on its topic. What is signed is
+    /// taken all the same.
+    Broker,
+}
+
+impl Trust {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Signature => "firma",
+            Self::Broker => "broker",
+        }
+    }
+
+    /// What is called so.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Signature, Self::Broker]
+            .into_iter()
+            .find(|trust| trust.name() == name)
+    }
+}
+
 /// A thing in the field (`hardware`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
@@ -76,6 +108,8 @@ pub struct Device {
     pub name: Label,
     /// Whether it is heard.
     pub active: bool,
+    /// What proves its messages.
+    pub trust: Trust,
 }
 
 /// An active key of a device. What is revoked is not in the registry.
@@ -281,6 +315,17 @@ impl Registry {
                 .companies
                 .get(&device.company)
                 .is_some_and(|c| c.active)
+    }
+
+    /// Whether the broker may vouch for a device: it is one that cannot sign, of a company that
+    /// allows it.
+    #[must_use]
+    pub fn is_vouched_for(&self, device: &Device) -> bool {
+        device.trust == Trust::Broker
+            && self
+                .companies
+                .get(&device.company)
+                .is_some_and(|company| company.broker_trust)
     }
 
     /// Puts a company in, or its newer state in its place.

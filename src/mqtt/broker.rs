@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use crate::domain::Label;
     use crate::domain::device::Secret;
-    use crate::domain::registry::{Company, Site};
+    use crate::domain::registry::{Company, Site, Trust};
     use jiff::tz::TimeZone;
 
     const ONE: Secret = Secret([1; 32]);
@@ -258,6 +258,7 @@ mod tests {
             slug: slug("banco"),
             name: name.clone(),
             active: true,
+            broker_trust: false,
         });
         registry.put_site(Site {
             row: 1,
@@ -276,6 +277,7 @@ mod tests {
                 kind: slug("BOTONERA"),
                 name: name.clone(),
                 active: true,
+                trust: Trust::Signature,
             });
         }
         registry.set_password(1, Some(PasswordDigest::of(&ONE)));

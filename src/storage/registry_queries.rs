@@ -1,14 +1,14 @@
 //! Reading the registry for people: pages in the order of rows, each with the row of the last.
 
-use super::hub::{AlertKindRow, RuleRow, kind_of, password_name, rule_of};
+use super::hub::{AlertKindRow, RuleRow, kind_of, password_name, rule_of, trust_of};
 use super::schema::{
-    alert_kinds, alerts, companies, device_keys, device_passwords, device_types, device_windows,
+    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_types, device_windows,
     devices, rules, sites,
 };
 use super::vault::Vault;
 use super::{Connection, StorageError};
 use crate::domain::device::Secret;
-use crate::domain::registry::{AlertKind, SILENT_DEVICE};
+use crate::domain::registry::{AlertKind, SILENT_DEVICE, Trust};
 use crate::domain::rule::Rule;
 use crate::domain::{DeviceAddress, Slug};
 use diesel::prelude::*;
@@ -29,6 +29,8 @@ pub struct CompanyView {
     pub active: bool,
     /// When it was made.
     pub created_at: i64,
+    /// Whether the broker may vouch for its devices.
+    pub broker_trust: bool,
 }
 
 /// A site.
@@ -65,6 +67,8 @@ pub struct DeviceView {
     pub name: String,
     /// Whether it is heard.
     pub active: bool,
+    /// What proves its messages.
+    pub trust: Trust,
     /// When it was registered.
     pub created_at: i64,
     /// When its last signed message was committed.
@@ -147,6 +151,7 @@ pub fn companies(
                 companies::name,
                 companies::active,
                 companies::created_at,
+                companies::broker_trust,
             ),
         ))
         .load(connection)?)
@@ -167,6 +172,7 @@ pub fn company(
             companies::name,
             companies::active,
             companies::created_at,
+            companies::broker_trust,
         ))
         .first(connection)
         .optional()?)
@@ -209,7 +215,7 @@ pub fn sites(
     Ok(query.load(connection)?)
 }
 
-type DeviceColumns = (i64, String, String, String, String, String, bool, i64);
+type DeviceColumns = (i64, String, String, String, String, String, bool, i64, i32);
 
 /// Devices after the row `after`, with their keys.
 ///
@@ -236,6 +242,7 @@ pub fn devices(
             devices::name,
             devices::active,
             devices::created_at,
+            devices::trust,
         ))
         .into_boxed();
     if let Some(company) = &wanted.company {
@@ -256,10 +263,13 @@ pub fn devices(
     let heard = heard(connection, &rows)?;
     let silent = silent(connection, &rows)?;
     let passwords = passwords(connection, &rows)?;
-    Ok(found
+    found
         .into_iter()
         .map(
-            |(row, slug, company, site, kind, name, active, created_at)| {
+            |(row, slug, company, site, kind, name, active, created_at, trust)| {
+                let wrong = || StorageError::Inconsistent {
+                    what: format!("device {row} cannot be read"),
+                };
                 let device = DeviceView {
                     row,
                     slug,
@@ -268,16 +278,17 @@ pub fn devices(
                     kind,
                     name,
                     active,
+                    trust: trust_of(trust).ok_or_else(wrong)?,
                     created_at,
                     heard_at: heard.get(&row).copied(),
                     silent: silent.contains(&row),
                     password_changed_at: passwords.get(&row).copied(),
                     keys: keys.remove(&row).unwrap_or_default(),
                 };
-                (row, device)
+                Ok((row, device))
             },
         )
-        .collect())
+        .collect()
 }
 
 fn keys_of(
@@ -308,11 +319,17 @@ fn keys_of(
 }
 
 fn heard(connection: &mut Connection, devices: &[i64]) -> Result<HashMap<i64, i64>, StorageError> {
-    let found: Vec<(i64, i64)> = device_windows::table
+    let mut found: Vec<(i64, i64)> = device_windows::table
         .filter(device_windows::device_id.eq_any(devices))
         .filter(device_windows::heard_at.gt(0))
         .select((device_windows::device_id, device_windows::heard_at))
         .load(connection)?;
+    let vouched: Vec<(i64, i64)> = broker_windows::table
+        .filter(broker_windows::device_id.eq_any(devices))
+        .filter(broker_windows::heard_at.gt(0))
+        .select((broker_windows::device_id, broker_windows::heard_at))
+        .load(connection)?;
+    found.extend(vouched);
     let mut heard: HashMap<i64, i64> = HashMap::new();
     for (device, at) in found {
         let last = heard.entry(device).or_default();

@@ -14,6 +14,8 @@ pub struct CompanyResource {
     pub nombre: String,
     /// Whether anything below it is heard.
     pub activa: bool,
+    /// Whether the broker may vouch for devices of this company that cannot sign.
+    pub confianza_broker: bool,
     /// When it was made.
     pub creada: Moment,
 }
@@ -79,6 +81,8 @@ pub struct DeviceResource {
     pub nombre: String,
     /// Whether it is heard.
     pub activo: bool,
+    /// What proves its messages: `firma`, or `broker` for one that cannot sign.
+    pub confianza: &'static str,
     /// When it was registered.
     pub creado: Moment,
     /// What it says of itself, unsigned: `en_linea` or `fuera_de_linea`.
@@ -238,6 +242,9 @@ pub struct CompanyPatch {
     pub nombre: Option<String>,
     /// Whether anything below it is heard.
     pub activa: Option<bool>,
+    /// Whether the broker may vouch for devices that cannot sign. It must let in each device by its
+    /// own password, and nobody else speak on its topics.
+    pub confianza_broker: Option<bool>,
 }
 
 /// `POST /sedes`.
@@ -290,6 +297,9 @@ pub struct DeviceBody {
     pub tipo: String,
     /// Its name for people; the same where there is none.
     pub nombre: Option<String>,
+    /// `firma` where nothing is said, or `broker` where its company allows that.
+    #[schema(example = "firma")]
+    pub confianza: Option<String>,
 }
 
 /// `PATCH /hardware/{hardware}`.
@@ -303,6 +313,9 @@ pub struct DevicePatch {
     pub tipo: Option<String>,
     /// Whether it is heard.
     pub activo: Option<bool>,
+    /// What proves its messages: `firma`, or `broker` where its company allows that.
+    #[schema(example = "firma")]
+    pub confianza: Option<String>,
 }
 
 /// `POST /hardware/{hardware}/claves`.

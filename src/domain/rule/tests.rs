@@ -45,6 +45,7 @@ impl World {
                 slug: slug("acme"),
                 name: label("Acme"),
                 active: true,
+                broker_trust: false,
             },
             site: Site {
                 row: 2,
@@ -148,6 +149,7 @@ fn device(row: i64, name: &str, kind: &str) -> Device {
         kind: slug(kind),
         name: label("Aparato"),
         active: true,
+        trust: Trust::Signature,
     }
 }
 

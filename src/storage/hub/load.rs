@@ -2,7 +2,7 @@
 
 use super::alerts::Alert;
 use super::registry::password_name;
-use super::rows::{self, AlertKindRow, AlertRow, RuleRow};
+use super::rows::{self, AlertKindRow, AlertRow, RuleRow, trust_of};
 use super::{Hub, HubSettings, KeyUse, NextRows, StorageError};
 use crate::domain::device::{KeyMaterial, PasswordDigest};
 use crate::domain::registry::{
@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::storage::Connection;
 use crate::storage::schema::{
-    alert_kinds, alerts, companies, device_keys, device_passwords, device_types, device_windows,
+    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_types, device_windows,
     devices, journal_texts, rules, sites,
 };
 use crate::storage::steps::{priority_code, priority_of, state_of, texts_of};
@@ -70,20 +70,22 @@ pub(in crate::storage) fn load_registry(
 }
 
 fn load_places(connection: &mut Connection, registry: &mut Registry) -> Result<(), StorageError> {
-    let found: Vec<(i64, String, String, bool)> = companies::table
+    let found: Vec<(i64, String, String, bool, bool)> = companies::table
         .select((
             companies::id,
             companies::slug,
             companies::name,
             companies::active,
+            companies::broker_trust,
         ))
         .load(connection)?;
-    for (row, name, people, active) in found {
+    for (row, name, people, active, broker_trust) in found {
         registry.put_company(Company {
             row,
             slug: slug(&name)?,
             name: label(&people)?,
             active,
+            broker_trust,
         });
     }
     let found: Vec<(i64, i64, String, String, String, bool)> = sites::table
@@ -110,7 +112,7 @@ fn load_places(connection: &mut Connection, registry: &mut Registry) -> Result<(
     Ok(())
 }
 
-type DeviceColumns = (i64, String, i64, i64, String, String, bool);
+type DeviceColumns = (i64, String, i64, i64, String, String, bool, i32);
 
 fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<(), StorageError> {
     let found: Vec<(String, String, Option<i64>)> = device_types::table.load(connection)?;
@@ -131,9 +133,10 @@ fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<
             devices::kind,
             devices::name,
             devices::active,
+            devices::trust,
         ))
         .load(connection)?;
-    for (row, name, company, site, kind, people, active) in found {
+    for (row, name, company, site, kind, people, active, trust) in found {
         registry.put_device(Device {
             row,
             slug: slug(&name)?,
@@ -142,6 +145,7 @@ fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<
             kind: slug(&kind)?,
             name: label(&people)?,
             active,
+            trust: trust_of(trust).ok_or_else(|| unreadable(format_args!("device {row}")))?,
         });
     }
     Ok(())
@@ -325,7 +329,10 @@ fn next_rows(connection: &mut Connection) -> Result<NextRows, StorageError> {
 type Uses = (HashMap<i64, KeyUse>, HashMap<i64, i64>);
 
 fn load_uses(connection: &mut Connection) -> Result<Uses, StorageError> {
-    let found: Vec<(i64, i64, Vec<u8>, i64)> = device_windows::table.load(connection)?;
+    let mut found: Vec<(i64, i64, Vec<u8>, i64)> = device_windows::table.load(connection)?;
+    let vouched: Vec<(i64, Vec<u8>, i64)> = broker_windows::table.load(connection)?;
+    let vouched = vouched.into_iter();
+    found.extend(vouched.map(|(device, sequence, heard)| (-device, device, sequence, heard)));
     let mut uses = HashMap::new();
     let mut heard: HashMap<i64, i64> = HashMap::new();
     for (key, device, sequence, heard_at) in found {
