@@ -367,10 +367,20 @@ mod tests {
         };
         let parse = |text: &str| parse_plain(text.as_bytes(), &unsaid);
         let said = parse(CLAIMS).unwrap();
-        assert_eq!(said.claims, super::parse(message(HEADER, CLAIMS).as_bytes()).unwrap().claims);
+        assert_eq!(
+            said.claims,
+            super::parse(message(HEADER, CLAIMS).as_bytes())
+                .unwrap()
+                .claims
+        );
         assert_eq!(said.digest, digest(CLAIMS.as_bytes()));
-        let short = parse(" {\"seq\":1,\"tipo_alarma\":\"ROJO\"}\n").unwrap().claims;
-        assert_eq!((short.audience.as_str(), &short.subject), ("casa", &subject));
+        let short = parse(" {\"seq\":1,\"tipo_alarma\":\"ROJO\"}\n")
+            .unwrap()
+            .claims;
+        assert_eq!(
+            (short.audience.as_str(), &short.subject),
+            ("casa", &subject)
+        );
         assert_eq!((short.seq, short.issued_at), (1, 77));
         for wrong in [
             "",
@@ -390,7 +400,9 @@ mod tests {
         }
         let large = format!("{{\"x\":\"{}\"}}", "x".repeat(MESSAGE_LIMIT));
         assert_eq!(parse(&large).unwrap_err(), Malformed::TooLarge);
-        assert!(is_plain(b" \n{") && !is_plain(b"") && !is_plain(message(HEADER, CLAIMS).as_bytes()));
+        assert!(
+            is_plain(b" \n{") && !is_plain(b"") && !is_plain(message(HEADER, CLAIMS).as_bytes())
+        );
     }
 
     proptest! {

@@ -18,6 +18,7 @@
 )]
 
 mod broker_access;
+mod broker_trust;
 mod contract;
 mod crash;
 mod durability;

@@ -1,6 +1,7 @@
 //! Rules, tried from outside.
 
 use super::super::name::Prose;
+use super::super::registry::Trust;
 use super::*;
 use jiff::tz::TimeZone;
 

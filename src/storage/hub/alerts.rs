@@ -7,9 +7,7 @@ use super::{
 };
 use crate::domain::registry::{AlertKind, Device};
 use crate::domain::rule::{Situation, plan};
-use crate::domain::validation::{
-    Located, Rejected, is_late, kind_of, locate, out_of_sequence,
-};
+use crate::domain::validation::{Located, Rejected, is_late, kind_of, locate, out_of_sequence};
 use crate::domain::{
     AlertChange, AlertContent, AlertState, AlertStep, DeviceAddress, DeviceCommand, Fact,
     MessageRef, Novelty, Plan, Principal, Priority, Prose, Registry, RuleRef, Slug, StepTexts,

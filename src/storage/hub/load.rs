@@ -14,8 +14,8 @@ use crate::domain::{
 };
 use crate::storage::Connection;
 use crate::storage::schema::{
-    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_types, device_windows,
-    devices, journal_texts, rules, sites,
+    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_types,
+    device_windows, devices, journal_texts, rules, sites,
 };
 use crate::storage::steps::{priority_code, priority_of, state_of, texts_of};
 use crate::storage::vault::{Vault, VaultError};

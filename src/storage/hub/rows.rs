@@ -6,8 +6,8 @@ use crate::domain::device::KeyMaterial;
 use crate::domain::registry::{SILENT_DEVICE, Trust};
 use crate::domain::{AlertState, SequenceWindow, Slug};
 use crate::storage::schema::{
-    alert_kinds, alert_messages, alerts, broker_windows, companies, device_keys, device_passwords, device_types,
-    device_windows, devices, rules, sites,
+    alert_kinds, alert_messages, alerts, broker_windows, companies, device_keys, device_passwords,
+    device_types, device_windows, devices, rules, sites,
 };
 use crate::storage::steps::{priority_code, state_code, state_of};
 use diesel::backend::Backend;

@@ -113,6 +113,11 @@ impl Mosquitto {
         std::fs::write(self.folder.path().join("mosquitto.db"), memory).unwrap();
     }
 
+    /// Reads its password and ACL files again.
+    pub fn reload(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
     /// It accepts and stalls, until [`Self::resume`].
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
