@@ -253,8 +253,11 @@ impl AlertValidator {
         };
         let message = jws::parse_plain(&submission.message, &unsaid)
             .map_err(|malformed| refuse(malformed.rejected(), None, false))?;
-        validation::identify_claims(registry, &message.claims, Some(topic))
-            .map_err(|rejected| refuse(rejected, Some(message.claims.seq), false))?;
+        if message.claims.subject != *topic {
+            let detail = "sub nombra a otro dispositivo que el tema";
+            let rejected = Rejected::new(Reason::Identity, detail);
+            return Err(refuse(rejected, Some(message.claims.seq), false));
+        }
         Ok(Admitted {
             registry: Arc::clone(registry),
             located,

@@ -235,19 +235,7 @@ pub fn identify(
     message: &SignedMessage,
     topic: Option<&DeviceAddress>,
 ) -> Result<Located, Rejected> {
-    identify_claims(registry, &message.claims, topic)
-}
-
-/// The same for what a message claims.
-///
-/// # Errors
-/// [`Reason::Identity`].
-pub fn identify_claims(
-    registry: &Registry,
-    claims: &Claims,
-    topic: Option<&DeviceAddress>,
-) -> Result<Located, Rejected> {
-    let subject = &claims.subject;
+    let subject = &message.claims.subject;
     if topic.is_some_and(|topic| topic != subject) {
         let detail = "lo firmado nombra a otro dispositivo que el tema";
         return Err(Rejected::new(Reason::Identity, detail));

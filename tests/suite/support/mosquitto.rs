@@ -139,5 +139,9 @@ impl Drop for Mosquitto {
             let _ = child.kill();
             let _ = child.wait();
         }
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.folder.path().join("log"));
+            eprintln!("--- mosquitto's log ---\n{}", log.unwrap_or_default());
+        }
     }
 }
