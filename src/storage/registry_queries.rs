@@ -71,7 +71,7 @@ pub struct DeviceView {
     pub trust: Trust,
     /// When it was registered.
     pub created_at: i64,
-    /// When its last signed message was committed.
+    /// When its last message was committed that was proved to be its own.
     pub heard_at: Option<i64>,
     /// Whether it has been silent for too long.
     pub silent: bool,

@@ -91,7 +91,7 @@ pub struct DeviceResource {
     /// Since when it says so.
     #[schema(required = true)]
     pub estado_desde: Option<Moment>,
-    /// When its last signed message was taken.
+    /// When its last message was taken that was proved to be its own.
     #[schema(required = true)]
     pub ultima_senal: Option<Moment>,
     /// Whether it has been silent for too long.

@@ -1,6 +1,6 @@
 //! Who comes in at the broker, and what they may do there: devices by their passwords.
 
-use crate::embedded_broker::{Socket, binary, mqtt_over_websocket};
+use crate::embedded_broker::{Socket, binary, connect_as, mqtt_over_websocket};
 use crate::support::device::{Device, create_place, register};
 use crate::support::guest::Guest;
 use crate::support::hub::assert_refused;
@@ -295,14 +295,7 @@ async fn nobody_comes_in_without_a_password_of_its_own() {
 
 /// What the broker answers to a CONNECT of MQTT 3.1.1.
 async fn sign_in(socket: &mut Socket, id: &str, user: &str, password: &str) -> Vec<u8> {
-    let mut packet = b"\0\x04MQTT\x04\xc2\0\x3c".to_vec();
-    for text in [id, user, password] {
-        packet.extend_from_slice(&[0, u8::try_from(text.len()).unwrap()]);
-        packet.extend_from_slice(text.as_bytes());
-    }
-    let length = u8::try_from(packet.len()).unwrap();
-    assert!(length < 128);
-    let packet = [&[0x10, length], packet.as_slice()].concat();
+    let packet = connect_as(&[id, user, password]);
     socket.send(Message::binary(packet)).await.unwrap();
     binary(socket).await
 }

@@ -47,12 +47,17 @@ pub fn is_device(port: u16, id: &str) -> bool {
     book().devices.contains_key(&(port, id.to_owned()))
 }
 
+/// The user and password of the client called `id`, as far as the book knows.
+pub fn of(port: u16, id: &str) -> Option<(String, String)> {
+    let book = book();
+    let device = book.devices.get(&(port, id.to_owned()));
+    let device = device.map(|password| (id.to_owned(), password.clone()));
+    device.or_else(|| book.people.get(&port).cloned())
+}
+
 /// Signs the client called `id` in, as far as the book knows how.
 pub fn sign_in(options: &mut MqttOptions, port: u16, id: &str) {
-    let book = book();
-    if let Some(password) = book.devices.get(&(port, id.to_owned())) {
-        options.set_credentials(id, password);
-    } else if let Some((user, password)) = book.people.get(&port) {
+    if let Some((user, password)) = of(port, id) {
         options.set_credentials(user, password);
     }
 }
