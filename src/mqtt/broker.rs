@@ -486,9 +486,9 @@ mod tests {
             let admission = gate
                 .authenticate("boton-1", Some("boton-1"), shown)
                 .unwrap();
-            let mut changed = registry();
-            change(&mut changed);
-            view.show(changed);
+            let mut after = registry();
+            change(&mut after);
+            view.show(after);
             assert!(!gate.still_admits("boton-1", &admission));
             assert_eq!(enter(&gate, "boton-1", "boton-1", &password), None);
         }

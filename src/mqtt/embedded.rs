@@ -447,7 +447,7 @@ async fn show_out(
         }
         tokio::select! {
             () = tokio::time::sleep(ROUND) => {}
-            changed = changes.changed() => if changed.is_err() {
+            newer = changes.changed() => if newer.is_err() {
                 tokio::time::sleep(ROUND).await;
             },
         }

@@ -21,10 +21,16 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A client that the broker forgets when it goes.
+    /// A client that the broker forgets when it goes, and that signs in as the book says.
     pub fn options(port: u16, id: &str) -> MqttOptions {
-        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+        let mut options = Self::anonymous(port, id);
         logins::sign_in(&mut options, port, id);
+        options
+    }
+
+    /// The same, that does not say who it is.
+    pub fn anonymous(port: u16, id: &str) -> MqttOptions {
+        let mut options = MqttOptions::new(id, "127.0.0.1", port);
         options
             .set_keep_alive(Duration::from_secs(30))
             .set_connect_properties(ConnectProperties {
