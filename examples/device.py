@@ -45,7 +45,7 @@ def on_message(client, _, received):
 
 # Client id and user are the device's name, which is what a broker's ACL goes by.
 client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, me["hardware"], protocol=mqtt.MQTTv5)
-client.username_pw_set(me["hardware"], os.environ.get("MQTT_PASSWORD"))
+client.username_pw_set(me["hardware"], os.environ.get("MQTT_PASSWORD", me.get("contrasena_mqtt")))
 client.will_set(topic + "estado", '{"estado":"fuera_de_linea"}', qos=1, retain=True)
 client.on_connect, client.on_subscribe, client.on_message = on_connect, on_subscribe, on_message
 client.on_connect_fail = lambda *_: print(f"cannot connect to {args.host}:{args.port}, trying again", file=sys.stderr)

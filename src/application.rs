@@ -24,6 +24,7 @@ use crate::http::{self, Door, HttpParts, Readiness};
 use crate::instruments::Instruments;
 use crate::mqtt::broker::EmbeddedBroker;
 use crate::mqtt::connection::BrokerAddress;
+use crate::mqtt::people::TokenGate;
 use crate::mqtt::status::StatusBoard;
 use crate::storage::bootstrap::{Wanted, bootstrap};
 use crate::storage::connection::{open_readers, open_writer};
@@ -134,7 +135,8 @@ impl Application {
         let registry = Registry::new();
         let instruments = Instruments::new(&registry)?;
         let storage = open_storage(&config, &clock, &instruments)?;
-        let (broker, address) = start_broker(&config, http).await?;
+        let people = TokenGate::new(Arc::clone(&storage.access), clock.clone());
+        let (broker, address) = start_broker(&config, http, &storage.hub, people).await?;
         let actors = start_actors(&config, &clock, &storage, address, registry, &instruments)?;
         let welcome = first_run(
             &config,
@@ -578,7 +580,12 @@ fn lock(config: &Config) -> Result<Vec<File>, ApplicationError> {
 
 type Started = (Option<Box<dyn EmbeddedBroker>>, Option<BrokerAddress>);
 
-async fn start_broker(config: &Config, http: SocketAddr) -> Result<Started, ApplicationError> {
+async fn start_broker(
+    config: &Config,
+    http: SocketAddr,
+    view: &Arc<HubView>,
+    people: TokenGate,
+) -> Result<Started, ApplicationError> {
     let client_id = format!("atalaya-{}", config.node);
     match &config.mqtt {
         MqttConfig::Off => Ok((None, None)),
@@ -595,7 +602,8 @@ async fn start_broker(config: &Config, http: SocketAddr) -> Result<Started, Appl
             ))
         }
         MqttConfig::Embedded { tcp, websocket } => {
-            start_embedded(config, http, *tcp, *websocket, client_id).await
+            let gates = (view, people);
+            start_embedded(config, http, gates, (*tcp, *websocket), client_id).await
         }
     }
 }
@@ -604,12 +612,12 @@ async fn start_broker(config: &Config, http: SocketAddr) -> Result<Started, Appl
 async fn start_embedded(
     config: &Config,
     http: SocketAddr,
-    tcp: SocketAddr,
-    websocket: SocketAddr,
+    (view, people): (&Arc<HubView>, TokenGate),
+    (tcp, websocket): (SocketAddr, SocketAddr),
     client_id: String,
 ) -> Result<Started, ApplicationError> {
     use crate::config::Login;
-    use crate::mqtt::broker::{Loopback, OWN_USER};
+    use crate::mqtt::broker::{OWN_USER, RegistryGate};
     use crate::mqtt::embedded;
 
     let password = uuid::Uuid::new_v4().to_string();
@@ -623,10 +631,13 @@ async fn start_embedded(
         websocket,
         folder: config.data_dir.join("mqtt"),
         allowed_origins: origins,
-        gatekeeper: Arc::new(Loopback::new(
+        gatekeeper: Arc::new(RegistryGate::new(
             password.clone(),
             vec![client_id.clone(), intake_id(&client_id)],
+            Arc::clone(view),
+            Arc::new(people),
         )),
+        changes: view.changes(),
     })
     .await
     .map_err(ApplicationError::Broker)?;
@@ -647,8 +658,8 @@ async fn start_embedded(
 async fn start_embedded(
     _config: &Config,
     _http: SocketAddr,
-    _tcp: SocketAddr,
-    _websocket: SocketAddr,
+    _gates: (&Arc<HubView>, TokenGate),
+    _listen: (SocketAddr, SocketAddr),
     _client_id: String,
 ) -> Result<Started, ApplicationError> {
     Err(ApplicationError::Broker(

@@ -34,6 +34,8 @@
 //! its place in the journal together. The answer to the device, the orders to other hardware and
 //! the news for people are computed from that entry of the journal ([`wire::alerts`]), so they
 //! survive whatever happens next. Only then is the message acknowledged to the broker.
+//! A device that cannot sign, and for which the broker vouches, sends the claims alone; they have no
+//! signature to check and are judged alike.
 //!
 //! # The rooms
 //!

@@ -10,7 +10,9 @@ use crate::clock::Clock;
 use crate::config::DeviceRate;
 use crate::contained::contain;
 use crate::domain::registry::DeviceKey;
-use crate::domain::validation::{self, Located, Purpose, Reason, Rejected, SignedMessage};
+use crate::domain::validation::{
+    self, Claims, Located, PlainMessage, Proof, Reason, Rejected, SignedMessage,
+};
 use crate::domain::{Channel, DeviceAddress, Principal, Registry, RuleRef, Slug};
 use crate::instruments::Instruments;
 use crate::storage::hub::{Intent, Suspect, Verdict, Verified, intent_of, quarantine};
@@ -180,6 +182,9 @@ impl AlertValidator {
     /// The checks that cost next to nothing, in their order.
     fn admit(&self, submission: &SubmitAlert) -> Result<Admitted, Box<Refusal>> {
         let registry = self.desk.parts.view.registry();
+        if let Some(topic) = vouched_for(&registry, submission) {
+            return self.admit_plain(&registry, submission, topic);
+        }
         let message = jws::parse(&submission.message).map_err(|malformed| {
             Box::new(Refusal {
                 rejected: malformed.rejected(),
@@ -200,26 +205,75 @@ impl AlertValidator {
                         .topic
                         .clone()
                         .or(Some(message.claims.subject.clone())),
-                    ..Envelope::of(&message)
+                    ..Envelope::of(&message.claims, message.digest)
                 },
                 silently,
             })
         };
         let located = validation::identify(&registry, &message, submission.topic.as_ref())
             .map_err(|rejected| refuse(rejected, self.is_crowded()))?;
-        let device = located.device.row;
-        if self.limiter.check_key(&device).is_err() {
-            let rejected = Rejected::new(Reason::Limit, "demasiados mensajes seguidos");
-            let silently = self.complaints.check_key(&device).is_err();
-            return Err(refuse(rejected, silently));
-        }
+        self.throttle(&located)
+            .map_err(|Throttled { rejected, silently }| refuse(rejected, silently))?;
         let key = validation::key_of(&registry, &message, &located.device)
             .map_err(|rejected| refuse(rejected, false))?;
         Ok(Admitted {
             registry,
-            message,
             located,
-            key,
+            evidence: Evidence::Signed(message, key),
+        })
+    }
+
+    /// The same for a message that nobody has signed, on the topic of a device for which the broker
+    /// vouches. There is no signature to be dear, so it is not even read before its device's limit.
+    fn admit_plain(
+        &self,
+        registry: &Arc<Registry>,
+        submission: &SubmitAlert,
+        topic: &DeviceAddress,
+    ) -> Result<Admitted, Box<Refusal>> {
+        let refuse = |rejected, seq, silently| {
+            Box::new(Refusal {
+                rejected,
+                envelope: Envelope {
+                    seq,
+                    digest: jws::digest(&submission.message),
+                    claimed: Some(topic.clone()),
+                },
+                silently,
+            })
+        };
+        let located = validation::locate(registry, topic)
+            .map_err(|rejected| refuse(rejected, None, self.is_crowded()))?;
+        self.throttle(&located)
+            .map_err(|Throttled { rejected, silently }| refuse(rejected, None, silently))?;
+        let unsaid = jws::Unsaid {
+            audience: &self.desk.parts.installation,
+            subject: topic,
+            at: submission.received_at.div_euclid(1_000_000),
+        };
+        let message = jws::parse_plain(&submission.message, &unsaid)
+            .map_err(|malformed| refuse(malformed.rejected(), None, false))?;
+        if message.claims.subject != *topic {
+            let detail = "sub nombra a otro dispositivo que el tema";
+            let rejected = Rejected::new(Reason::Identity, detail);
+            return Err(refuse(rejected, Some(message.claims.seq), false));
+        }
+        Ok(Admitted {
+            registry: Arc::clone(registry),
+            located,
+            evidence: Evidence::Vouched(message),
+        })
+    }
+
+    /// Whether a device sends too much.
+    fn throttle(&self, located: &Located) -> Result<(), Throttled> {
+        let device = located.device.row;
+        if self.limiter.check_key(&device).is_ok() {
+            return Ok(());
+        }
+        Err(Throttled {
+            rejected: Rejected::new(Reason::Limit, "demasiados mensajes seguidos"),
+            silently: self.complaints.check_key(&device).is_err(),
         })
     }
 
@@ -232,9 +286,50 @@ impl AlertValidator {
 /// A message that has passed the cheap checks.
 struct Admitted {
     registry: Arc<Registry>,
-    message: SignedMessage,
     located: Located,
-    key: Arc<DeviceKey>,
+    evidence: Evidence,
+}
+
+/// What a message has to show for itself.
+enum Evidence {
+    /// A signature, to be checked with this key.
+    Signed(SignedMessage, Arc<DeviceKey>),
+    /// That the broker let it through.
+    Vouched(PlainMessage),
+}
+
+impl Evidence {
+    fn claims(&self) -> &Claims {
+        match self {
+            Self::Signed(message, _) => &message.claims,
+            Self::Vouched(message) => &message.claims,
+        }
+    }
+
+    const fn digest(&self) -> [u8; 32] {
+        match self {
+            Self::Signed(message, _) => message.digest,
+            Self::Vouched(message) => message.digest,
+        }
+    }
+}
+
+/// A device that sends too much.
+struct Throttled {
+    rejected: Rejected,
+    /// Whether it was told so a moment ago.
+    silently: bool,
+}
+
+/// The topic of a message that nobody has signed, if the broker vouches for its device. Only what
+/// has come over MQTT has been let through by a broker.
+fn vouched_for<'a>(registry: &Registry, submission: &'a SubmitAlert) -> Option<&'a DeviceAddress> {
+    if submission.channel != Channel::Mqtt || !jws::is_plain(&submission.message) {
+        return None;
+    }
+    let topic = submission.topic.as_ref()?;
+    let device = registry.device(&topic.device)?;
+    registry.is_vouched_for(device).then_some(topic)
 }
 
 /// A message that waits for its signature to be checked.
@@ -253,11 +348,11 @@ struct Envelope {
 }
 
 impl Envelope {
-    fn of(message: &SignedMessage) -> Self {
+    fn of(claims: &Claims, digest: [u8; 32]) -> Self {
         Self {
-            seq: Some(message.claims.seq),
-            digest: message.digest,
-            claimed: Some(message.claims.subject.clone()),
+            seq: Some(claims.seq),
+            digest,
+            claimed: Some(claims.subject.clone()),
         }
     }
 }
@@ -277,7 +372,7 @@ impl Checkpoint {
         submission: SubmitAlert,
         admitted: Admitted,
     ) -> Result<Submitted, SubmitError> {
-        let envelope = Envelope::of(&admitted.message);
+        let envelope = Envelope::of(admitted.evidence.claims(), admitted.evidence.digest());
         let verdict = match self.verify(admitted, submission.received_at).await? {
             Ok(verified) => {
                 self.note_failed_rules(&verified.intent);
@@ -468,20 +563,30 @@ fn verified(
 ) -> Result<Verified, Rejected> {
     let Admitted {
         registry,
-        message,
         located,
-        key,
+        evidence,
     } = admitted;
     let now = received_at.div_euclid(1_000_000);
     let company = &located.company;
-    let purpose: Purpose =
-        validation::verify(&registry, &message, &key, company, installation, now)?;
-    let content = &message.claims.content;
-    let intent: Intent = intent_of(&registry, &located, purpose, content, received_at);
+    let (purpose, claims, digest, proof) = match evidence {
+        Evidence::Signed(message, key) => {
+            let purpose =
+                validation::verify(&registry, &message, &key, company, installation, now)?;
+            let proof = Proof::Signature(key);
+            (purpose, message.claims, message.digest, proof)
+        }
+        Evidence::Vouched(PlainMessage { claims, digest }) => {
+            let purpose = validation::purpose_of(&registry, &claims, company, installation, now)?;
+            let proof = Proof::Broker(located.device.row);
+            (purpose, claims, digest, proof)
+        }
+    };
+    let intent: Intent = intent_of(&registry, &located, purpose, &claims.content, received_at);
     Ok(Verified {
         registry,
-        message,
-        key,
+        claims,
+        digest,
+        proof,
         intent,
         received_at,
     })

@@ -43,11 +43,16 @@ impl BrokerArgs {
             .filter(|login| !login.user.is_empty()))
     }
 
-    /// How a device signs in: as itself, unless the command line says another user.
+    /// How a device signs in: as itself with the `password` of its own, unless the command line says
+    /// another user or password.
     ///
     /// # Errors
     /// As [`BrokerArgs::login`].
-    pub(in crate::cli) fn login_of(&self, device: &Slug) -> Result<Login, ConfigError> {
+    pub(in crate::cli) fn login_of(
+        &self,
+        device: &Slug,
+        password: Option<&str>,
+    ) -> Result<Login, ConfigError> {
         if let Some(login) = self.login()? {
             return Ok(login);
         }
@@ -55,10 +60,13 @@ impl BrokerArgs {
             mqtt_username: Some(device.to_string()),
             ..self.credentials.clone()
         };
-        Ok(credentials.resolve()?.unwrap_or_else(|| Login {
-            user: device.to_string(),
-            password: String::new(),
-        }))
+        let given = credentials.resolve()?;
+        Ok(given
+            .filter(|login| !login.password.is_empty())
+            .unwrap_or_else(|| Login {
+                user: device.to_string(),
+                password: password.unwrap_or_default().to_owned(),
+            }))
     }
 }
 
@@ -112,12 +120,17 @@ mod tests {
     #[test]
     fn a_device_signs_in_as_itself() {
         let device = Slug::parse("boton-1").unwrap();
-        let login = |flags: &[&str]| parse(flags).unwrap().login_of(&device).unwrap();
+        let login = |flags: &[&str]| {
+            let args = parse(flags).unwrap();
+            args.login_of(&device, Some("own")).unwrap()
+        };
         let plain = login(&[]);
         assert_eq!(
             (plain.user.as_str(), plain.password.as_str()),
-            ("boton-1", "")
+            ("boton-1", "own")
         );
+        let unknown = parse(&[]).unwrap().login_of(&device, None).unwrap();
+        assert_eq!(unknown.password, "");
         let with_password = login(&["--mqtt-password", "p"]);
         assert_eq!(
             (with_password.user.as_str(), with_password.password.as_str()),

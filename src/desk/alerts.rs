@@ -472,6 +472,7 @@ fn refused(refusal: HubRefusal) -> Failure {
         HubRefusal::DeviceExists => ProblemKind::DeviceExists,
         HubRefusal::UnknownDeviceType => ProblemKind::UnknownDeviceType,
         HubRefusal::UnknownKey => ProblemKind::UnknownDeviceKey,
+        HubRefusal::TrustNotAllowed => ProblemKind::TrustNotAllowed,
         HubRefusal::TooManyKeys => ProblemKind::TooManyKeys,
         HubRefusal::UnknownAlert => ProblemKind::UnknownAlert,
         HubRefusal::UnknownRule => ProblemKind::UnknownRule,

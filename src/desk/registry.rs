@@ -3,7 +3,7 @@
 use super::alerts::{cursor, invalid_value, limit, optional, page, prose, slug};
 use super::{Answer, Caller, Desk, Failure, allow, reply};
 use crate::domain::device::Secret;
-use crate::domain::registry::AlertKind;
+use crate::domain::registry::{AlertKind, Trust};
 use crate::domain::{Action, Algorithm, KeyMaterial, Label, Priority, Reach, Resource, Slug};
 use crate::storage::HubCommand;
 use crate::storage::hub::{KindSpec, Patch};
@@ -14,8 +14,8 @@ use crate::storage::vault::random;
 use crate::wire::numbers::Moment;
 use crate::wire::registry::{
     CompanyBody, CompanyPatch, CompanyResource, DeviceBody, DevicePatch, DeviceResource,
-    DeviceTypeBody, DeviceTypeResource, KeyBody, KeyResource, KindBody, KindResource, SiteBody,
-    SitePatch, SiteResource,
+    DeviceTypeBody, DeviceTypeResource, KeyBody, KeyResource, KindBody, KindResource,
+    PasswordResource, SiteBody, SitePatch, SiteResource,
 };
 use crate::wire::resources::Page;
 use crate::wire::{Problem, ProblemKind, Reason};
@@ -56,6 +56,7 @@ impl Desk {
         let patch = Patch {
             name: label("nombre", body.nombre.as_deref())?,
             active: body.activa,
+            broker_trust: body.confianza_broker,
             ..Patch::default()
         };
         self.order(caller, HubCommand::PatchCompany(slug, patch))
@@ -130,7 +131,7 @@ impl Desk {
             name: label("nombre", body.nombre.as_deref())?,
             active: body.activa,
             time_zone: zone(body.zona_horaria.as_deref())?,
-            kind: None,
+            ..Patch::default()
         };
         self.order(caller, HubCommand::PatchSite(owner, site, patch))
             .await?;
@@ -193,6 +194,7 @@ impl Desk {
             site: slug("sede", &body.sede)?,
             kind: slug("tipo", &body.tipo)?,
             name: label_or("nombre", body.nombre.as_deref(), &device)?,
+            trust: trust(body.confianza.as_deref())?.unwrap_or_default(),
             slug: device,
             company,
         };
@@ -214,7 +216,8 @@ impl Desk {
                 .as_deref()
                 .map(|kind| slug("tipo", kind))
                 .transpose()?,
-            time_zone: None,
+            trust: trust(body.confianza.as_deref())?,
+            ..Patch::default()
         };
         let slug = slug("hardware", &device.slug)?;
         self.order(caller, HubCommand::PatchDevice(slug, patch))
@@ -297,6 +300,42 @@ impl Desk {
         })
     }
 
+    /// Makes the password with which a device signs in at the broker, and ends the one before.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn set_mqtt_password(&self, caller: &Caller, name: &str) -> Answer {
+        let device = self.device(caller, name, Action::ChangeRegistry).await?;
+        let secret = Secret(random().map_err(|error| {
+            log::error!("{error}");
+            ProblemKind::Internal
+        })?);
+        let shown = PasswordResource {
+            usuario: device.slug.clone(),
+            contrasena: secret.reveal(),
+        };
+        let command = HubCommand::SetPassword {
+            device: slug("hardware", &device.slug)?,
+            password: Some(secret),
+        };
+        self.order(caller, command).await?;
+        reply(&shown)
+    }
+
+    /// Ends a device's password, if it has one: the broker does not let it in any more.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn remove_mqtt_password(&self, caller: &Caller, name: &str) -> Result<(), Failure> {
+        let device = self.device(caller, name, Action::ChangeRegistry).await?;
+        let command = HubCommand::SetPassword {
+            device: slug("hardware", &device.slug)?,
+            password: None,
+        };
+        self.order(caller, command).await?;
+        Ok(())
+    }
+
     async fn key(&self, caller: &Caller, device: &str, kid: &str) -> Result<KeyResource, Failure> {
         let device = self.device(caller, device, Action::ReadRegistry).await?;
         let key = device.keys.into_iter().find(|key| key.kid == kid);
@@ -330,6 +369,7 @@ impl Desk {
             tipo: device.kind,
             nombre: device.name,
             activo: device.active,
+            confianza: device.trust.name(),
             creado: Moment(device.created_at),
             estado: status.map(|status| {
                 if status.online {
@@ -341,6 +381,7 @@ impl Desk {
             estado_desde: status.map(|status| Moment(status.at)),
             ultima_senal: device.heard_at.map(Moment),
             silencioso: device.silent,
+            contrasena_mqtt: device.password_changed_at.map(Moment),
             claves: device.keys.into_iter().map(key_resource).collect(),
         }
     }
@@ -472,6 +513,7 @@ fn company_resource(company: CompanyView) -> CompanyResource {
         empresa: company.slug,
         nombre: company.name,
         activa: company.active,
+        confianza_broker: company.broker_trust,
         creada: Moment(company.created_at),
     }
 }
@@ -600,6 +642,16 @@ fn seconds(field: &str, value: Option<i64>) -> Result<Option<i64>, Failure> {
         }
         value => Ok(value),
     }
+}
+
+fn trust(name: Option<&str>) -> Result<Option<Trust>, Failure> {
+    let Some(name) = name else { return Ok(None) };
+    Trust::parse(name).map(Some).ok_or_else(|| {
+        invalid_value((
+            "confianza: se espera firma o broker",
+            "confianza: expected firma or broker",
+        ))
+    })
 }
 
 fn zone(name: Option<&str>) -> Result<Option<TimeZone>, Failure> {

@@ -1,6 +1,7 @@
 //! An alert and the steps of its life.
 
 use super::name::Slug;
+use super::registry::Trust;
 use std::sync::Arc;
 
 /// How urgent (`prioridad`), the most urgent first.
@@ -221,6 +222,26 @@ pub struct MessageRef {
     pub digest: [u8; 32],
     /// When it arrived, in microseconds since 1970 UTC.
     pub received_at: i64,
+}
+
+impl MessageRef {
+    /// What proved that the message was its device's.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        if self.key.as_str().starts_with(VOUCHED) {
+            Trust::Broker
+        } else {
+            Trust::Signature
+        }
+    }
+}
+
+/// What stands before a device's row where a message has no key; a `kid` begins otherwise.
+const VOUCHED: &str = "broker-";
+
+/// What stands for a key where the broker vouches for the device at this row.
+pub(super) fn vouched_name(device: i64) -> Slug {
+    Slug::numbered(VOUCHED, device)
 }
 
 #[cfg(test)]

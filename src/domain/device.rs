@@ -2,9 +2,12 @@
 //! new.
 
 use super::name::Slug;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
+use hmac::digest::CtOutput;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
@@ -81,6 +84,52 @@ pub struct Secret(pub [u8; 32]);
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+impl Secret {
+    /// The secret as a text that people and programs pass on: base64url without padding.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.0)
+    }
+}
+
+/// What tells the right password of a device from a wrong one: SHA-256 of its text. No salt and no
+/// slow hash, since the passwords are 32 random bytes and nobody guesses those.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PasswordDigest([u8; 32]);
+
+impl PasswordDigest {
+    /// The digest of the password that `secret` is.
+    #[must_use]
+    pub fn of(secret: &Secret) -> Self {
+        Self::of_text(secret.reveal().as_bytes())
+    }
+
+    /// The digest of a password as it is written.
+    #[must_use]
+    pub fn of_text(password: &[u8]) -> Self {
+        Self(Sha256::digest(password).into())
+    }
+
+    /// The digest itself.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// Whether `password` is the right one, in the same time for all that are not.
+    #[must_use]
+    pub fn admits(&self, password: &[u8]) -> bool {
+        let given = CtOutput::<Sha256>::new(Sha256::digest(password));
+        given == CtOutput::new(self.0.into())
+    }
+}
+
+impl fmt::Debug for PasswordDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordDigest(…)")
     }
 }
 
@@ -321,6 +370,21 @@ mod tests {
         // A public key must never do as an HMAC secret (the classic confusion of algorithms).
         let confused = KeyMaterial::Hs256(Secret(*signing.verifying_key().as_bytes()));
         assert!(!confused.verifies(b"input", &signature));
+    }
+
+    #[test]
+    fn a_password_is_the_text_of_its_secret() {
+        let secret = Secret([7; 32]);
+        let digest = PasswordDigest::of(&secret);
+        assert!(digest.admits(b"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"));
+        for wrong in [
+            &b""[..],
+            &[7; 32],
+            b"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwd",
+        ] {
+            assert!(!digest.admits(wrong));
+        }
+        assert!(!format!("{digest:?} {secret:?}").contains('7'));
     }
 
     #[test]

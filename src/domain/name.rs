@@ -48,6 +48,12 @@ impl Slug {
         Self(text.to_owned())
     }
 
+    /// The slug of a short text that stands in the source, and a number.
+    pub(crate) fn numbered(text: &'static str, number: i64) -> Self {
+        debug_assert!(Self::parse(text).is_ok_and(|slug| slug.0.len() < 32));
+        Self(format!("{text}{number}"))
+    }
+
     /// The slug as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

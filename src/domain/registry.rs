@@ -2,7 +2,7 @@
 //! at one moment. A snapshot: whoever holds one sees no change; the writer makes the next.
 
 use super::alert::Priority;
-use super::device::{DeviceAddress, KeyMaterial};
+use super::device::{DeviceAddress, KeyMaterial, PasswordDigest};
 use super::name::{Label, Prose, Slug};
 use super::rule::Rule;
 use jiff::tz::TimeZone;
@@ -29,6 +29,8 @@ pub struct Company {
     pub name: Label,
     /// Whether anything below it is heard.
     pub active: bool,
+    /// Whether the broker may vouch for devices of this company (`confianza_broker`).
+    pub broker_trust: bool,
 }
 
 /// A place (`sede`).
@@ -59,6 +61,36 @@ pub struct DeviceType {
     pub silence: Option<i64>,
 }
 
+/// What proves that a device's message is its own (`confianza`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Trust {
+    /// Its signature.
+    #[default]
+    Signature,
+    /// That the broker has let the device in, and nobody else speak on its topic. What is signed is
+    /// taken all the same.
+    Broker,
+}
+
+impl Trust {
+    /// Its name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Signature => "firma",
+            Self::Broker => "broker",
+        }
+    }
+
+    /// What is called so.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Signature, Self::Broker]
+            .into_iter()
+            .find(|trust| trust.name() == name)
+    }
+}
+
 /// A thing in the field (`hardware`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
@@ -76,6 +108,8 @@ pub struct Device {
     pub name: Label,
     /// Whether it is heard.
     pub active: bool,
+    /// What proves its messages.
+    pub trust: Trust,
 }
 
 /// An active key of a device. What is revoked is not in the registry.
@@ -131,6 +165,7 @@ pub struct Registry {
     device_rows: HashMap<Slug, i64>,
     devices_at: HashMap<i64, Vec<i64>>,
     keys: HashMap<Slug, Arc<DeviceKey>>,
+    passwords: HashMap<i64, PasswordDigest>,
     kinds: HashMap<(i64, Slug), Arc<AlertKind>>,
     rules: HashMap<i64, Arc<Rule>>,
     rules_of: HashMap<i64, Vec<Arc<Rule>>>,
@@ -232,6 +267,12 @@ impl Registry {
         keys
     }
 
+    /// What the device at `row` signs in with at the broker, if it may.
+    #[must_use]
+    pub fn password_of(&self, row: i64) -> Option<PasswordDigest> {
+        self.passwords.get(&row).copied()
+    }
+
     /// The kind called `code` of a company.
     #[must_use]
     pub fn kind(&self, company: i64, code: &Slug) -> Option<&Arc<AlertKind>> {
@@ -276,6 +317,17 @@ impl Registry {
                 .is_some_and(|c| c.active)
     }
 
+    /// Whether the broker may vouch for a device: it is one that cannot sign, of a company that
+    /// allows it.
+    #[must_use]
+    pub fn is_vouched_for(&self, device: &Device) -> bool {
+        device.trust == Trust::Broker
+            && self
+                .companies
+                .get(&device.company)
+                .is_some_and(|company| company.broker_trust)
+    }
+
     /// Puts a company in, or its newer state in its place.
     pub fn put_company(&mut self, company: Company) {
         self.company_rows.insert(company.slug.clone(), company.row);
@@ -315,6 +367,14 @@ impl Registry {
     /// Takes a revoked key out.
     pub fn remove_key(&mut self, kid: &Slug) {
         self.keys.remove(kid);
+    }
+
+    /// Sets what the device at `row` signs in with at the broker, or ends it.
+    pub fn set_password(&mut self, row: i64, password: Option<PasswordDigest>) {
+        match password {
+            Some(password) => self.passwords.insert(row, password),
+            None => self.passwords.remove(&row),
+        };
     }
 
     /// Puts a kind in, or its newer state in its place.

@@ -5,7 +5,7 @@
 //! topic and claims → rate limit (the validator's) → key and signature → time, kind and audience →
 //! sequence window (the writer's, in the commit of the alert).
 
-use super::alert::AlertContent;
+use super::alert::{AlertContent, vouched_name};
 use super::device::{Algorithm, DeviceAddress, Novelty};
 use super::name::Slug;
 use super::registry::{
@@ -48,6 +48,69 @@ pub struct SignedMessage {
     pub signature: Vec<u8>,
     /// SHA-256 of the whole message.
     pub digest: [u8; 32],
+}
+
+/// A message that nobody has signed, of a device for which the broker vouches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainMessage {
+    /// The claims, with what it did not have to say: whom it is for, from whom, and when.
+    pub claims: Claims,
+    /// SHA-256 of the whole message.
+    pub digest: [u8; 32],
+}
+
+/// What proves that a message is its device's, once it is known to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A signature under this key.
+    Signature(Arc<DeviceKey>),
+    /// The broker, which lets nobody else speak on the topic of the device at this row.
+    Broker(i64),
+}
+
+impl Proof {
+    /// Under which number the sequence of its messages is kept: the key's row, or the device's with
+    /// a minus.
+    #[must_use]
+    pub fn row(&self) -> i64 {
+        match self {
+            Self::Signature(key) => key.row,
+            Self::Broker(device) => -device,
+        }
+    }
+
+    /// The name of the key, or what stands for one.
+    #[must_use]
+    pub fn name(&self) -> Slug {
+        match self {
+            Self::Signature(key) => key.kid.clone(),
+            Self::Broker(device) => vouched_name(*device),
+        }
+    }
+
+    /// Whether it still proves that a message is from `device`: keys are revoked, and who cannot
+    /// sign may have to.
+    ///
+    /// # Errors
+    /// [`Reason::Identity`].
+    pub fn holds(&self, registry: &Registry, device: &Device) -> Result<(), Rejected> {
+        let (holds, detail) = match self {
+            Self::Signature(key) => {
+                let known = registry.key(&key.kid);
+                let holds = known.is_some_and(|known| known.row == key.row);
+                (holds, "la clave no existe o está revocada")
+            }
+            Self::Broker(_) => {
+                let holds = registry.is_vouched_for(device);
+                (holds, "el dispositivo ya no puede hablar sin firma")
+            }
+        };
+        if holds {
+            Ok(())
+        } else {
+            Err(Rejected::new(Reason::Identity, detail))
+        }
+    }
 }
 
 /// What a device is told (`motivo`): enough for the honest, nothing for an attacker.
@@ -245,7 +308,21 @@ pub fn verify(
         let detail = "la firma no corresponde";
         return Err(Rejected::new(Reason::Identity, detail));
     }
-    let claims = &message.claims;
+    purpose_of(registry, &message.claims, company, installation, now)
+}
+
+/// Checks what a message says, once it is known to be its device's. `now` is in seconds since 1970
+/// UTC.
+///
+/// # Errors
+/// [`Rejected`].
+pub fn purpose_of(
+    registry: &Registry,
+    claims: &Claims,
+    company: &Company,
+    installation: &Slug,
+    now: i64,
+) -> Result<Purpose, Rejected> {
     if claims.audience != installation.as_str() {
         let detail = "aud nombra otra instalación";
         return Err(Rejected::new(Reason::Audience, detail));

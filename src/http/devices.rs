@@ -7,7 +7,7 @@ use crate::desk::Desk;
 use crate::storage::registry_queries::DeviceFilter;
 use crate::wire::registry::{
     DeviceBody, DevicePatch, DeviceResource, DeviceTypeBody, DeviceTypeResource, KeyBody,
-    KeyResource,
+    KeyResource, PasswordResource,
 };
 use crate::wire::resources::Page;
 use actix_web::http::StatusCode;
@@ -153,6 +153,46 @@ pub(super) async fn revoke_key(
         )
         .await;
     respond(StatusCode::OK, visitor.language, answer)
+}
+
+/// Crea la contraseña con la que un hardware entra al broker; la anterior deja de valer.
+#[utoipa::path(
+    post, path = "/api/v1/hardware/{hardware}/contrasena_mqtt", tag = "hardware", operation_id = "crearContrasenaMqtt",
+    params(
+        ("hardware" = String, Path, description = "The device"),
+    ),
+    responses((status = 201, description = "Made; it is shown this once", body = PasswordResource), Problems)
+)]
+pub(super) async fn set_mqtt_password(
+    desk: web::Data<Desk>,
+    visitor: Visitor,
+) -> Result<HttpResponse, ApiError> {
+    let answer = desk
+        .set_mqtt_password(&visitor.caller, visitor.param("hardware"))
+        .await;
+    respond(StatusCode::CREATED, visitor.language, answer)
+}
+
+/// Retira la contraseña con la que un hardware entra al broker.
+#[utoipa::path(
+    delete, path = "/api/v1/hardware/{hardware}/contrasena_mqtt", tag = "hardware", operation_id = "retirarContrasenaMqtt",
+    params(
+        ("hardware" = String, Path, description = "The device"),
+    ),
+    responses((status = 204, description = "Gone"), Problems)
+)]
+pub(super) async fn remove_mqtt_password(
+    desk: web::Data<Desk>,
+    visitor: Visitor,
+) -> Result<HttpResponse, ApiError> {
+    let removed = desk
+        .remove_mqtt_password(&visitor.caller, visitor.param("hardware"))
+        .await;
+    removed.map_err(|failure| ApiError {
+        failure,
+        language: visitor.language,
+    })?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Lista los tipos de hardware.

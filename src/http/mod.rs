@@ -67,6 +67,10 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/v1/hardware/{hardware}", &["GET", "PATCH"]),
     ("/api/v1/hardware/{hardware}/claves", &["GET", "POST"]),
     ("/api/v1/hardware/{hardware}/claves/{kid}", &["DELETE"]),
+    (
+        "/api/v1/hardware/{hardware}/contrasena_mqtt",
+        &["DELETE", "POST"],
+    ),
     ("/api/v1/tipos_hardware", &["GET"]),
     ("/api/v1/tipos_hardware/{tipo}", &["PUT"]),
     ("/api/v1/tipos_alarma", &["GET"]),
@@ -234,6 +238,12 @@ fn registry(method: &str, path: &str) -> Route {
         ("GET", "/api/v1/hardware/{hardware}/claves") => web::get().to(devices::list_keys),
         ("DELETE", "/api/v1/hardware/{hardware}/claves/{kid}") => {
             web::delete().to(devices::revoke_key)
+        }
+        ("POST", "/api/v1/hardware/{hardware}/contrasena_mqtt") => {
+            web::post().to(devices::set_mqtt_password)
+        }
+        ("DELETE", "/api/v1/hardware/{hardware}/contrasena_mqtt") => {
+            web::delete().to(devices::remove_mqtt_password)
         }
         ("GET", "/api/v1/tipos_hardware") => web::get().to(devices::list_types),
         ("PUT", "/api/v1/tipos_hardware/{tipo}") => web::put().to(devices::put_type),

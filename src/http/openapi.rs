@@ -97,6 +97,8 @@ pub(super) enum Problems {
         devices::add_key,
         devices::list_keys,
         devices::revoke_key,
+        devices::set_mqtt_password,
+        devices::remove_mqtt_password,
         devices::list_types,
         devices::put_type,
         kinds::list,

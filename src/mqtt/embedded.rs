@@ -4,23 +4,27 @@
 //! WebSocket is accepted in a loop of ours: the crate's own does the handshake inline, and one idle
 //! connection would keep every new client out.
 
-use super::broker::{EmbeddedBroker, Gatekeeper};
+use super::broker::{Admission, EmbeddedBroker, Gatekeeper};
+use crate::domain::Registry;
 use mqtt5::broker::auth::{AuthProvider, AuthResult};
 use mqtt5::broker::client_handler::ClientHandler;
 use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
+use mqtt5::broker::router::MessageRouter;
+use mqtt5::broker::storage::StorageBackend as _;
 use mqtt5::broker::transport::BrokerTransport;
 use mqtt5::broker::websocket_server::WebSocketStreamWrapper;
-use mqtt5::broker::{BrokerShutdownHandle, MqttBroker};
+use mqtt5::broker::{BrokerShutdownHandle, DynamicStorage, MqttBroker};
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, broadcast, oneshot};
+use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 use tokio_tungstenite::tungstenite::handshake::server::{
     Callback, ErrorResponse, Request, Response,
 };
@@ -44,6 +48,13 @@ const CLIENTS: usize = 2_000;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HANDSHAKES: usize = 256;
 
+/// How often those inside are asked whether they may stay, beside each change of the registry: what
+/// ends is to have ended within a second.
+const ROUND: Duration = Duration::from_millis(250);
+
+/// How long somebody who was let in may take to be connected: longer than the crate's ten seconds.
+const SETTLING: Duration = Duration::from_secs(15);
+
 /// What the broker needs to start.
 pub struct Settings {
     /// Where MQTT listens.
@@ -56,6 +67,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Who may do what.
     pub gatekeeper: Arc<dyn Gatekeeper>,
+    /// Tells when who may do what has changed.
+    pub changes: watch::Receiver<Arc<Registry>>,
 }
 
 /// The running broker.
@@ -96,7 +109,7 @@ fn run_thread(settings: Settings, ready: oneshot::Sender<Result<Mqtt5Broker, Str
 
 async fn run(settings: Settings, ready: oneshot::Sender<Result<Mqtt5Broker, String>>) {
     let (tell_end, ended) = oneshot::channel();
-    let (mut broker, websocket, config) = match bind(&settings).await {
+    let (mut broker, websocket, config, gate) = match bind(&settings).await {
         Ok(bound) => bound,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -127,6 +140,7 @@ async fn run(settings: Settings, ready: oneshot::Sender<Result<Mqtt5Broker, Stri
         clients,
         ended,
     };
+    let showing_out = tokio::spawn(show_out(gate, broker.router(), settings.changes));
     let accepting = tokio::spawn(accept(websocket, door));
     let mut serving = tokio::spawn(async move { broker.run().await });
     tokio::select! {
@@ -145,10 +159,14 @@ async fn run(settings: Settings, ready: oneshot::Sender<Result<Mqtt5Broker, Stri
         }
     }
     accepting.abort();
+    showing_out.abort();
     let _ = tell_end.send(());
 }
 
-async fn bind(settings: &Settings) -> Result<(MqttBroker, TcpListener, BrokerConfig), String> {
+/// A broker that is not running yet, where WebSocket listens, how it is set and who guards it.
+type Bound = (MqttBroker, TcpListener, BrokerConfig, Arc<Gate>);
+
+async fn bind(settings: &Settings) -> Result<Bound, String> {
     let config = config(settings);
     // The crate tells a taken port from a bad folder only in an error of several lines.
     TcpListener::bind(settings.tcp)
@@ -161,24 +179,28 @@ async fn bind(settings: &Settings) -> Result<(MqttBroker, TcpListener, BrokerCon
                 settings.tcp
             )
         })?;
-    let broker = MqttBroker::with_config(config.clone())
-        .await
-        .map_err(|e| {
-            let (address, folder) = (settings.tcp, settings.folder.display());
-            let reason = e.to_string().replace('\n', " ");
-            format!(
-                "the embedded broker cannot listen on {address} or store in {folder}: {reason} \
+    let broker = MqttBroker::with_config(config.clone()).await.map_err(|e| {
+        let (address, folder) = (settings.tcp, settings.folder.display());
+        let reason = e.to_string().replace('\n', " ");
+        format!(
+            "the embedded broker cannot listen on {address} or store in {folder}: {reason} \
                  (MQTT_BROKER_PORT and DATA_DIR change them; MQTT_BROKER_HOST uses another broker)"
-            )
-        })?
-        .with_auth_provider(Arc::new(Gate(Arc::clone(&settings.gatekeeper))));
+        )
+    })?;
+    let gate = Arc::new(Gate {
+        keeper: Arc::clone(&settings.gatekeeper),
+        storage: broker.storage(),
+        inside: Mutex::default(),
+    });
+    let auth: Arc<dyn AuthProvider> = Arc::<Gate>::clone(&gate);
+    let broker = broker.with_auth_provider(auth);
     let websocket = TcpListener::bind(settings.websocket).await.map_err(|e| {
         format!(
             "the embedded broker cannot listen on {} for WebSocket: {e} (MQTT_WS_PORT changes it)",
             settings.websocket
         )
     })?;
-    Ok((broker, websocket, config))
+    Ok((broker, websocket, config, gate))
 }
 
 fn config(settings: &Settings) -> BrokerConfig {
@@ -201,9 +223,9 @@ fn config(settings: &Settings) -> BrokerConfig {
 #[derive(Clone)]
 struct Door {
     config: Arc<BrokerConfig>,
-    router: Arc<mqtt5::broker::router::MessageRouter>,
+    router: Arc<MessageRouter>,
     auth: Arc<dyn AuthProvider>,
-    storage: Option<Arc<mqtt5::broker::DynamicStorage>>,
+    storage: Option<Arc<DynamicStorage>>,
     stats: Arc<mqtt5::broker::sys_topics::BrokerStats>,
     resources: Arc<mqtt5::broker::ResourceMonitor>,
     clients: broadcast::Sender<()>,
@@ -310,8 +332,127 @@ fn turned_away(status: StatusCode, why: &str) -> ErrorResponse {
     response
 }
 
-/// Our gatekeeper in the crate's terms.
-struct Gate(Arc<dyn Gatekeeper>);
+/// Our gatekeeper in the crate's terms, with who is inside.
+struct Gate {
+    keeper: Arc<dyn Gatekeeper>,
+    /// Sessions that the broker keeps.
+    storage: Option<Arc<DynamicStorage>>,
+    /// Who has come in under which client id: as many as there may be clients, and those who came a
+    /// moment ago and are not, or no longer, connected.
+    inside: Mutex<HashMap<String, Inside>>,
+}
+
+/// Somebody who has come in.
+struct Inside {
+    admission: Admission,
+    since: Instant,
+}
+
+/// What is to be done about those inside.
+#[derive(Default)]
+struct Review {
+    /// They may not stay.
+    out: Vec<String>,
+    /// They came some time ago, and may be gone.
+    settled: Vec<String>,
+}
+
+impl Gate {
+    fn inside(&self) -> MutexGuard<'_, HashMap<String, Inside>> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a client in, or not. A last will is published when nobody is there to be told of a
+    /// refusal, so it is judged here.
+    fn admit(&self, connect: &ConnectPacket) -> Option<Admission> {
+        let admission = self.keeper.authenticate(
+            &connect.client_id,
+            connect.username.as_deref(),
+            connect.password.as_deref(),
+        )?;
+        if let Some(will) = &connect.will
+            && !self.keeper.may_publish(Some(&admission.user), &will.topic)
+        {
+            log::warn!(
+                "{} may not leave a last will on {:?}",
+                admission.user,
+                will.topic
+            );
+            return None;
+        }
+        let inside = Inside {
+            admission: admission.clone(),
+            since: Instant::now(),
+        };
+        self.inside().insert(connect.client_id.clone(), inside);
+        Some(admission)
+    }
+
+    /// A session that somebody else has left under a client id is not resumed and not in the way:
+    /// the broker would turn away whom the id belongs to.
+    async fn clear_foreign_session(&self, client_id: &str, user: &str) {
+        let Some(storage) = &self.storage else { return };
+        if let Ok(Some(session)) = storage.get_session(client_id).await
+            && session.user_id.as_deref() != Some(user)
+            && let Err(error) = storage.remove_session(client_id).await
+        {
+            log::warn!("the session of another user under {client_id} stays: {error}");
+        }
+    }
+
+    fn review(&self) -> Review {
+        let mut review = Review::default();
+        for (client_id, inside) in self.inside().iter() {
+            if !self.keeper.still_admits(client_id, &inside.admission) {
+                review.out.push(client_id.clone());
+            }
+            if inside.since.elapsed() > SETTLING {
+                review.settled.push(client_id.clone());
+            }
+        }
+        review
+    }
+
+    /// Forgets who is gone, unless they have just come again.
+    fn forget(&self, client_id: &str) {
+        let mut inside = self.inside();
+        let is_settled = inside
+            .get(client_id)
+            .is_some_and(|inside| inside.since.elapsed() > SETTLING);
+        if is_settled {
+            inside.remove(client_id);
+        }
+    }
+}
+
+/// Shows those out who may not stay. Somebody who was let in a moment before that ended may not be
+/// connected yet, so they are looked after until they would be.
+async fn show_out(
+    gate: Arc<Gate>,
+    router: Arc<MessageRouter>,
+    mut changes: watch::Receiver<Arc<Registry>>,
+) {
+    loop {
+        let Review { out, settled } = gate.review();
+        for client_id in out {
+            if router.is_connected(&client_id).await {
+                log::info!("the MQTT client {client_id} may not stay");
+                router.unregister_client(&client_id).await;
+            }
+        }
+        for client_id in settled {
+            if !router.is_connected(&client_id).await {
+                gate.forget(&client_id);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ROUND) => {}
+            newer = changes.changed() => if newer.is_err() {
+                tokio::time::sleep(ROUND).await;
+            },
+        }
+    }
+}
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -321,16 +462,14 @@ impl AuthProvider for Gate {
         connect: &'a ConnectPacket,
         _peer: SocketAddr,
     ) -> Answer<'a, mqtt5::Result<AuthResult>> {
-        let known = self.0.authenticate(
-            &connect.client_id,
-            connect.username.as_deref(),
-            connect.password.as_deref(),
-        );
-        let result = match known {
-            Some(user) => AuthResult::success_with_user(user),
-            None => AuthResult::fail(ReasonCode::NotAuthorized),
-        };
-        Box::pin(std::future::ready(Ok(result)))
+        Box::pin(async move {
+            let Some(admission) = self.admit(connect) else {
+                return Ok(AuthResult::fail(ReasonCode::NotAuthorized));
+            };
+            self.clear_foreign_session(&connect.client_id, &admission.user)
+                .await;
+            Ok(AuthResult::success_with_user(admission.user))
+        })
     }
 
     fn authorize_publish<'a>(
@@ -339,7 +478,7 @@ impl AuthProvider for Gate {
         user: Option<&'a str>,
         topic: &'a str,
     ) -> Answer<'a, bool> {
-        Box::pin(std::future::ready(self.0.may_publish(user, topic)))
+        Box::pin(std::future::ready(self.keeper.may_publish(user, topic)))
     }
 
     fn authorize_subscribe<'a>(
@@ -348,7 +487,7 @@ impl AuthProvider for Gate {
         user: Option<&'a str>,
         filter: &'a str,
     ) -> Answer<'a, bool> {
-        Box::pin(std::future::ready(self.0.may_subscribe(user, filter)))
+        Box::pin(std::future::ready(self.keeper.may_subscribe(user, filter)))
     }
 }
 

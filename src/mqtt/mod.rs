@@ -5,5 +5,6 @@ pub mod connection;
 pub mod delivery;
 #[cfg(feature = "embedded-broker")]
 pub mod embedded;
+pub mod people;
 pub mod status;
 pub mod subscription;

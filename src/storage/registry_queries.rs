@@ -1,14 +1,16 @@
 //! Reading the registry for people: pages in the order of rows, each with the row of the last.
 
-use super::hub::{AlertKindRow, RuleRow, kind_of, rule_of};
+use super::hub::{AlertKindRow, RuleRow, kind_of, password_name, rule_of, trust_of};
 use super::schema::{
-    alert_kinds, alerts, companies, device_keys, device_types, device_windows, devices, rules,
-    sites,
+    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_types,
+    device_windows, devices, rules, sites,
 };
+use super::vault::Vault;
 use super::{Connection, StorageError};
-use crate::domain::Reach;
-use crate::domain::registry::{AlertKind, SILENT_DEVICE};
+use crate::domain::device::Secret;
+use crate::domain::registry::{AlertKind, SILENT_DEVICE, Trust};
 use crate::domain::rule::Rule;
+use crate::domain::{DeviceAddress, Reach, Slug};
 use diesel::prelude::*;
 use std::collections::HashMap;
 
@@ -27,6 +29,8 @@ pub struct CompanyView {
     pub active: bool,
     /// When it was made.
     pub created_at: i64,
+    /// Whether the broker may vouch for its devices.
+    pub broker_trust: bool,
 }
 
 /// A site.
@@ -63,14 +67,29 @@ pub struct DeviceView {
     pub name: String,
     /// Whether it is heard.
     pub active: bool,
+    /// What proves its messages.
+    pub trust: Trust,
     /// When it was registered.
     pub created_at: i64,
-    /// When its last signed message was committed.
+    /// When its last message was committed that was proved to be its own.
     pub heard_at: Option<i64>,
     /// Whether it has been silent for too long.
     pub silent: bool,
+    /// When its password at the broker was set, if it has one.
+    pub password_changed_at: Option<i64>,
     /// Its keys, revoked ones too.
     pub keys: Vec<KeyView>,
+}
+
+/// How a device signs in at a broker.
+#[derive(Debug, Clone)]
+pub struct BrokerLogin {
+    /// Where it is; its name is its user and its client id.
+    pub address: DeviceAddress,
+    /// Whether it and all above it are active: others are not to be let in.
+    pub active: bool,
+    /// Its password, whose text is [`Secret::reveal`]; without one it is not to be let in either.
+    pub password: Option<Secret>,
 }
 
 /// A key; what it is made of is nobody's business.
@@ -133,6 +152,7 @@ pub fn companies(
                 companies::name,
                 companies::active,
                 companies::created_at,
+                companies::broker_trust,
             ),
         ))
         .into_boxed();
@@ -158,6 +178,7 @@ pub fn company(
             companies::name,
             companies::active,
             companies::created_at,
+            companies::broker_trust,
         ))
         .into_boxed();
     if let Some(rows) = within.company_rows() {
@@ -207,7 +228,7 @@ pub fn sites(
     Ok(query.load(connection)?)
 }
 
-type DeviceColumns = (i64, String, String, String, String, String, bool, i64);
+type DeviceColumns = (i64, String, String, String, String, String, bool, i64, i32);
 
 /// Devices after the row `after`, with their keys.
 ///
@@ -235,6 +256,7 @@ pub fn devices(
             devices::name,
             devices::active,
             devices::created_at,
+            devices::trust,
         ))
         .into_boxed();
     if let Some(rows) = within.company_rows() {
@@ -257,10 +279,14 @@ pub fn devices(
     let mut keys = keys_of(connection, &rows)?;
     let heard = heard(connection, &rows)?;
     let silent = silent(connection, &rows)?;
-    Ok(found
+    let passwords = passwords(connection, &rows)?;
+    found
         .into_iter()
         .map(
-            |(row, slug, company, site, kind, name, active, created_at)| {
+            |(row, slug, company, site, kind, name, active, created_at, trust)| {
+                let wrong = || StorageError::Inconsistent {
+                    what: format!("device {row} cannot be read"),
+                };
                 let device = DeviceView {
                     row,
                     slug,
@@ -269,15 +295,17 @@ pub fn devices(
                     kind,
                     name,
                     active,
+                    trust: trust_of(trust).ok_or_else(wrong)?,
                     created_at,
                     heard_at: heard.get(&row).copied(),
                     silent: silent.contains(&row),
+                    password_changed_at: passwords.get(&row).copied(),
                     keys: keys.remove(&row).unwrap_or_default(),
                 };
-                (row, device)
+                Ok((row, device))
             },
         )
-        .collect())
+        .collect()
 }
 
 fn keys_of(
@@ -308,17 +336,34 @@ fn keys_of(
 }
 
 fn heard(connection: &mut Connection, devices: &[i64]) -> Result<HashMap<i64, i64>, StorageError> {
-    let found: Vec<(i64, i64)> = device_windows::table
+    let mut found: Vec<(i64, i64)> = device_windows::table
         .filter(device_windows::device_id.eq_any(devices))
         .filter(device_windows::heard_at.gt(0))
         .select((device_windows::device_id, device_windows::heard_at))
         .load(connection)?;
+    let vouched: Vec<(i64, i64)> = broker_windows::table
+        .filter(broker_windows::device_id.eq_any(devices))
+        .filter(broker_windows::heard_at.gt(0))
+        .select((broker_windows::device_id, broker_windows::heard_at))
+        .load(connection)?;
+    found.extend(vouched);
     let mut heard: HashMap<i64, i64> = HashMap::new();
     for (device, at) in found {
         let last = heard.entry(device).or_default();
         *last = at.max(*last);
     }
     Ok(heard)
+}
+
+fn passwords(
+    connection: &mut Connection,
+    devices: &[i64],
+) -> Result<HashMap<i64, i64>, StorageError> {
+    let found: Vec<(i64, i64)> = device_passwords::table
+        .filter(device_passwords::device_id.eq_any(devices))
+        .select((device_passwords::device_id, device_passwords::changed_at))
+        .load(connection)?;
+    Ok(found.into_iter().collect())
 }
 
 fn silent(connection: &mut Connection, devices: &[i64]) -> Result<Vec<i64>, StorageError> {
@@ -474,10 +519,56 @@ fn view(company: String, row: RuleRow) -> Result<RuleView, StorageError> {
 /// # Errors
 /// [`StorageError::Query`].
 pub fn has_sealed_secrets(connection: &mut Connection) -> Result<bool, StorageError> {
-    let sealed: i64 = device_keys::table
+    let keys: i64 = device_keys::table
         .filter(device_keys::algorithm.eq(2))
         .filter(device_keys::revoked_at.is_null())
         .count()
         .get_result(connection)?;
-    Ok(sealed > 0)
+    let passwords: i64 = device_passwords::table.count().get_result(connection)?;
+    Ok(keys > 0 || passwords > 0)
+}
+
+/// How each device signs in at a broker, in the order of their rows.
+///
+/// # Errors
+/// [`StorageError::Vault`] where the key file is not the one that the passwords were sealed under.
+pub fn broker_logins(
+    connection: &mut Connection,
+    vault: &Vault,
+) -> Result<Vec<BrokerLogin>, StorageError> {
+    type Columns = (String, String, String, (bool, bool, bool), Option<Vec<u8>>);
+    let found: Vec<Columns> = devices::table
+        .inner_join(sites::table)
+        .inner_join(companies::table)
+        .left_join(device_passwords::table)
+        .order(devices::id)
+        .select((
+            companies::slug,
+            sites::slug,
+            devices::slug,
+            (companies::active, sites::active, devices::active),
+            device_passwords::sealed.nullable(),
+        ))
+        .load(connection)?;
+    found
+        .into_iter()
+        .map(|(company, site, device, (a, b, c), sealed)| {
+            let name = |text: &str| {
+                Slug::parse(text).map_err(|_| StorageError::Inconsistent {
+                    what: format!("the name {text:?} cannot be read"),
+                })
+            };
+            let device = name(&device)?;
+            let open = |sealed: Vec<u8>| vault.unseal(&password_name(&device), &sealed);
+            Ok(BrokerLogin {
+                active: a && b && c,
+                password: sealed.map(open).transpose()?,
+                address: DeviceAddress {
+                    company: name(&company)?,
+                    site: name(&site)?,
+                    device,
+                },
+            })
+        })
+        .collect()
 }

@@ -10,7 +10,14 @@ diesel::table! {
     installation (id) { id -> Integer, database_id -> Binary, name -> Text, currency -> Text, created_at -> BigInt, }
 }
 diesel::table! {
-    companies (id) { id -> BigInt, slug -> Text, name -> Text, active -> Bool, created_at -> BigInt, }
+    companies (id) {
+        id -> BigInt,
+        slug -> Text,
+        name -> Text,
+        active -> Bool,
+        created_at -> BigInt,
+        broker_trust -> Bool,
+    }
 }
 diesel::table! {
     sites (id) {
@@ -114,7 +121,14 @@ diesel::table! {
         name -> Text,
         active -> Bool,
         created_at -> BigInt,
+        trust -> Integer,
     }
+}
+diesel::table! {
+    device_passwords (device_id) { device_id -> BigInt, sealed -> Binary, changed_at -> BigInt, }
+}
+diesel::table! {
+    broker_windows (device_id) { device_id -> BigInt, sequence -> Binary, heard_at -> BigInt, }
 }
 diesel::table! {
     device_keys (id) {
@@ -260,6 +274,7 @@ diesel::joinable!(account_holders -> accounts (account));
 diesel::joinable!(devices -> companies (company_id));
 diesel::joinable!(devices -> sites (site_id));
 diesel::joinable!(device_keys -> devices (device_id));
+diesel::joinable!(device_passwords -> devices (device_id));
 diesel::joinable!(alerts -> companies (company_id));
 diesel::joinable!(alerts -> sites (site_id));
 diesel::joinable!(alerts -> devices (device_id));
@@ -275,6 +290,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     companies,
     sites,
     devices,
+    device_passwords,
     device_keys,
     device_windows,
     alerts,

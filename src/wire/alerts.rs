@@ -304,6 +304,9 @@ pub struct StepResource {
     pub por: String,
     /// Through which edge.
     pub canal: &'static str,
+    /// What proved the message behind it: `firma` or `broker`; `null` where there is none.
+    #[schema(required = true)]
+    pub confianza: Option<&'static str>,
     /// Why.
     #[schema(required = true)]
     pub motivo: Option<String>,
@@ -336,6 +339,7 @@ impl StepResource {
             estado: step.state.name(),
             por: entry.principal.name().to_owned(),
             canal: entry.channel.name(),
+            confianza: step.message.as_ref().map(|message| message.trust().name()),
             motivo: step.texts.reason.clone(),
             timestamp: Moment(entry.at),
             reglas: step.rules.iter().copied().map(Into::into).collect(),

@@ -1,11 +1,12 @@
-//! Signed messages of devices: JWS in compact form (RFC 7515 §7.1), parsed strictly.
+//! Messages of devices: JWS in compact form (RFC 7515 §7.1), parsed strictly, or, of devices for
+//! which the broker vouches, the claims alone in plain JSON.
 //!
 //! Nothing is believed here: the parts are taken to pieces, and whether they prove anything is for
 //! [`crate::domain::validation`]. Strict means: three parts of unpadded base64url with no stray
 //! bits, a header of exactly `typ`, `alg` and `kid`, and claims in which no known name stands twice.
 
 use crate::domain::device::SEQUENCE_LIMIT;
-use crate::domain::validation::{Claims, Reason, Rejected, SignedMessage};
+use crate::domain::validation::{Claims, PlainMessage, Reason, Rejected, SignedMessage};
 use crate::domain::{AlertContent, Algorithm, DeviceAddress, Prose, Slug};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -34,6 +35,8 @@ pub enum Malformed {
     Algorithm,
     /// The claims are not what they should be.
     Claims,
+    /// A message without signature is not the claims alone.
+    Plain,
 }
 
 impl Malformed {
@@ -47,6 +50,7 @@ impl Malformed {
             Self::Header => (Reason::Form, "la cabecera no es typ, alg y kid"),
             Self::Algorithm => (Reason::Identity, "el algoritmo no se admite"),
             Self::Claims => (Reason::Form, "lo firmado no tiene la forma esperada"),
+            Self::Plain => (Reason::Form, "el JSON no tiene la forma esperada"),
         };
         Rejected::new(reason, detail)
     }
@@ -124,6 +128,70 @@ fn claims_of(json: &[u8]) -> Option<Claims> {
         subject: body.sub.parse::<DeviceAddress>().ok()?,
         seq: body.seq,
         issued_at: body.iat,
+        kind: Slug::parse(&body.tipo_alarma).ok()?,
+        content: content(body.descripcion.as_deref(), body.ubicacion, body.datos)?,
+    })
+}
+
+/// What a message that nobody signs does not have to say.
+pub struct Unsaid<'a> {
+    /// Whom it is for.
+    pub audience: &'a Slug,
+    /// On whose topic it has arrived.
+    pub subject: &'a DeviceAddress,
+    /// When it has arrived, in seconds since 1970 UTC.
+    pub at: i64,
+}
+
+#[derive(Deserialize)]
+struct PlainBody<'a> {
+    aud: Option<String>,
+    sub: Option<String>,
+    seq: u64,
+    iat: Option<i64>,
+    tipo_alarma: String,
+    descripcion: Option<String>,
+    #[serde(borrow)]
+    ubicacion: Option<&'a RawValue>,
+    #[serde(borrow)]
+    datos: Option<&'a RawValue>,
+}
+
+/// Whether a message is meant to be a JSON object, which no signed message is.
+#[must_use]
+pub fn is_plain(message: &[u8]) -> bool {
+    message.trim_ascii_start().first() == Some(&b'{')
+}
+
+/// Takes a message to pieces that is the claims themselves, in plain JSON.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn parse_plain(message: &[u8], unsaid: &Unsaid<'_>) -> Result<PlainMessage, Malformed> {
+    if message.len() > MESSAGE_LIMIT {
+        return Err(Malformed::TooLarge);
+    }
+    let claims = plain_claims(message, unsaid).ok_or(Malformed::Plain)?;
+    Ok(PlainMessage {
+        claims,
+        digest: digest(message),
+    })
+}
+
+fn plain_claims(json: &[u8], unsaid: &Unsaid<'_>) -> Option<Claims> {
+    let body: PlainBody<'_> = object(json)?;
+    if body.seq >= SEQUENCE_LIMIT {
+        return None;
+    }
+    let subject = match body.sub {
+        Some(subject) => subject.parse().ok()?,
+        None => unsaid.subject.clone(),
+    };
+    Some(Claims {
+        audience: body.aud.unwrap_or_else(|| unsaid.audience.to_string()),
+        subject,
+        seq: body.seq,
+        issued_at: body.iat.unwrap_or(unsaid.at),
         kind: Slug::parse(&body.tipo_alarma).ok()?,
         content: content(body.descripcion.as_deref(), body.ubicacion, body.datos)?,
     })
@@ -289,10 +357,59 @@ mod tests {
         assert_eq!(parse(b"\xff.a.b").unwrap_err(), Malformed::NotCompact);
     }
 
+    #[test]
+    fn what_is_not_signed_may_say_less() {
+        let (audience, subject) = (Slug::parse("casa").unwrap(), "a/b/c".parse().unwrap());
+        let unsaid = Unsaid {
+            audience: &audience,
+            subject: &subject,
+            at: 77,
+        };
+        let parse = |text: &str| parse_plain(text.as_bytes(), &unsaid);
+        let said = parse(CLAIMS).unwrap();
+        assert_eq!(
+            said.claims,
+            super::parse(message(HEADER, CLAIMS).as_bytes())
+                .unwrap()
+                .claims
+        );
+        assert_eq!(said.digest, digest(CLAIMS.as_bytes()));
+        let short = parse(" {\"seq\":1,\"tipo_alarma\":\"ROJO\"}\n")
+            .unwrap()
+            .claims;
+        assert_eq!(
+            (short.audience.as_str(), &short.subject),
+            ("casa", &subject)
+        );
+        assert_eq!((short.seq, short.issued_at), (1, 77));
+        for wrong in [
+            "",
+            "null",
+            "[1,\"ROJO\"]",
+            "{\"tipo_alarma\":\"ROJO\"}",
+            "{\"seq\":1}",
+            "{\"seq\":-1,\"tipo_alarma\":\"ROJO\"}",
+            "{\"seq\":9007199254740992,\"tipo_alarma\":\"ROJO\"}",
+            "{\"seq\":1,\"seq\":2,\"tipo_alarma\":\"ROJO\"}",
+            "{\"seq\":1,\"sub\":\"a/b\",\"tipo_alarma\":\"ROJO\"}",
+            "{\"seq\":1,\"iat\":\"hoy\",\"tipo_alarma\":\"ROJO\"}",
+            "{\"seq\":1,\"datos\":[1],\"tipo_alarma\":\"ROJO\"}",
+            "{\"seq\":1,\"tipo_alarma\":\"ROJO\"} x",
+        ] {
+            assert_eq!(parse(wrong).unwrap_err(), Malformed::Plain, "{wrong}");
+        }
+        let large = format!("{{\"x\":\"{}\"}}", "x".repeat(MESSAGE_LIMIT));
+        assert_eq!(parse(&large).unwrap_err(), Malformed::TooLarge);
+        assert!(
+            is_plain(b" \n{") && !is_plain(b"") && !is_plain(message(HEADER, CLAIMS).as_bytes())
+        );
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse(&bytes);
+            let _ = is_plain(&bytes);
         }
     }
 }

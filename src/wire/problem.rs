@@ -200,6 +200,8 @@ problem_kinds! {
     UnknownDeviceType = 422 "tipo_hardware_no_existe", "El tipo de hardware no existe", "The type of device does not exist";
     /// No such active key of the device.
     UnknownDeviceKey = 404 "clave_no_existe", "El hardware no tiene esa clave activa", "The device has no such active key";
+    /// The company does not let its broker vouch for devices.
+    TrustNotAllowed = 409 "confianza_no_permitida", "La empresa no permite que el broker responda por sus dispositivos; cámbielo con confianza_broker", "The company does not let the broker vouch for its devices; change that with confianza_broker";
     /// Two keys are active.
     TooManyKeys = 409 "demasiadas_claves", "El hardware ya tiene dos claves activas; revoque una", "The device has two active keys already; revoke one";
     /// The key is not one.

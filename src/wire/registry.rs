@@ -14,6 +14,8 @@ pub struct CompanyResource {
     pub nombre: String,
     /// Whether anything below it is heard.
     pub activa: bool,
+    /// Whether the broker may vouch for devices of this company that cannot sign.
+    pub confianza_broker: bool,
     /// When it was made.
     pub creada: Moment,
 }
@@ -79,6 +81,8 @@ pub struct DeviceResource {
     pub nombre: String,
     /// Whether it is heard.
     pub activo: bool,
+    /// What proves its messages: `firma`, or `broker` for one that cannot sign.
+    pub confianza: &'static str,
     /// When it was registered.
     pub creado: Moment,
     /// What it says of itself, unsigned: `en_linea` or `fuera_de_linea`.
@@ -87,13 +91,35 @@ pub struct DeviceResource {
     /// Since when it says so.
     #[schema(required = true)]
     pub estado_desde: Option<Moment>,
-    /// When its last signed message was taken.
+    /// When its last message was taken that was proved to be its own.
     #[schema(required = true)]
     pub ultima_senal: Option<Moment>,
     /// Whether it has been silent for too long.
     pub silencioso: bool,
+    /// When its password at the broker was made; none, where it has none.
+    #[schema(required = true)]
+    pub contrasena_mqtt: Option<Moment>,
     /// Its keys, revoked ones too.
     pub claves: Vec<KeyResource>,
+}
+
+/// How a device signs in at the broker; its client id is the user too.
+#[derive(Clone, Serialize, utoipa::ToSchema)]
+#[schema(title = "ContrasenaMqtt")]
+pub struct PasswordResource {
+    /// The user.
+    pub usuario: String,
+    /// The password, shown this once.
+    pub contrasena: String,
+}
+
+/// A secret is in it.
+impl std::fmt::Debug for PasswordResource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PasswordResource")
+            .field("usuario", &self.usuario)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A type of device (`tipo`).
@@ -216,6 +242,9 @@ pub struct CompanyPatch {
     pub nombre: Option<String>,
     /// Whether anything below it is heard.
     pub activa: Option<bool>,
+    /// Whether the broker may vouch for devices that cannot sign. It must let in each device by its
+    /// own password, and nobody else speak on its topics.
+    pub confianza_broker: Option<bool>,
 }
 
 /// `POST /sedes`.
@@ -268,6 +297,9 @@ pub struct DeviceBody {
     pub tipo: String,
     /// Its name for people; the same where there is none.
     pub nombre: Option<String>,
+    /// `firma` where nothing is said, or `broker` where its company allows that.
+    #[schema(example = "firma")]
+    pub confianza: Option<String>,
 }
 
 /// `PATCH /hardware/{hardware}`.
@@ -281,6 +313,9 @@ pub struct DevicePatch {
     pub tipo: Option<String>,
     /// Whether it is heard.
     pub activo: Option<bool>,
+    /// What proves its messages: `firma`, or `broker` where its company allows that.
+    #[schema(example = "firma")]
+    pub confianza: Option<String>,
 }
 
 /// `POST /hardware/{hardware}/claves`.

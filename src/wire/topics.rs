@@ -111,6 +111,12 @@ pub fn is_of_bank(filter: &str) -> bool {
     filter.starts_with("banco/")
 }
 
+/// Whether a filter can match nothing but what Atalaya says of itself.
+#[must_use]
+pub fn is_of_atalaya(filter: &str) -> bool {
+    filter.starts_with("atalaya/")
+}
+
 /// Whether only Atalaya may publish on `topic`.
 #[must_use]
 pub fn is_reserved(topic: &str) -> bool {

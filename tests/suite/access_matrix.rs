@@ -100,6 +100,10 @@ fn expected(method: &str, path: &str) -> Option<Expected> {
         | ("PUT", "/api/v1/tipos_alarma/{empresa}/{tipo_alarma}") => {
             expect("admin=2 operador=2", "operador=404")
         }
+        ("POST", "/api/v1/hardware/{hardware}/contrasena_mqtt")
+        | ("DELETE", "/api/v1/hardware/{hardware}/contrasena_mqtt") => {
+            expect("admin=2 operador=2", "operador=404")
+        }
         ("POST", "/api/v1/reglas/prueba") => expect(readers, hidden),
         ("GET", "/api/v1/cuarentena") => expect("operador=200 auditor=200", filtered),
         ("GET", "/api/v1/cuarentena/{id}") => expect("operador=200 auditor=200", hidden),

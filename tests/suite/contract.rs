@@ -349,6 +349,8 @@ async fn what_the_registry_answers_is_what_clients_read() {
     )
     .await;
     golden("clave", &key);
+    let password = format!("{}/contrasena_mqtt", keys.trim_end_matches("/claves"));
+    golden("contrasena-mqtt", &send("POST", &password, json!({})).await);
     golden(
         "demasiadas-claves",
         &send("POST", keys, json!({"alg": "HS256"})).await,
@@ -566,6 +568,7 @@ async fn every_answer_of_the_hub_is_as_the_document_says() {
     let site = "/api/v1/sedes/{empresa}/{sede}";
     let device = "/api/v1/hardware/{hardware}";
     let keys = "/api/v1/hardware/{hardware}/claves";
+    let password = "/api/v1/hardware/{hardware}/contrasena_mqtt";
     let kind = "/api/v1/tipos_alarma/{empresa}/{tipo_alarma}";
     let (rules, rule) = ("/api/v1/reglas", "/api/v1/reglas/{id}");
     let quarantine = "/api/v1/cuarentena/{id}";
@@ -771,6 +774,9 @@ async fn every_answer_of_the_hub_is_as_the_document_says() {
             &[422],
         ),
         Call("GET", keys, at(keys, &["boton-1"]), None, &[200]),
+        Call("POST", password, at(password, &["s"]), None, &[201]),
+        Call("POST", password, at(password, &["nadie"]), None, &[404]),
+        Call("DELETE", password, at(password, &["s"]), None, &[204]),
         Call(
             "GET",
             "/api/v1/tipos_hardware",
@@ -1058,6 +1064,7 @@ fn timeless(payload: &str) -> String {
         "estado_desde",
         "ultima_senal",
         "modificada",
+        "contrasena_mqtt",
     ] {
         payload = replace(&payload, field, "2026-01-15T14:30:00.123Z", &moment);
     }
@@ -1071,6 +1078,7 @@ fn timeless(payload: &str) -> String {
     }
     let payload = replace(&payload, "huella", &"0".repeat(64), &digest);
     let payload = replace(&payload, "secreto", "(32 bytes)", &of_32_bytes);
+    let payload = replace(&payload, "contrasena", "(32 bytes)", &of_32_bytes);
     let payload = replace(&payload, "kid", "k00000000000000000000000000000000", &made);
     let payload = replace(&payload, "mensaje", "(JWS)", &some);
     let payload = replace(&payload, "mensaje_base64", "(base64)", &some);

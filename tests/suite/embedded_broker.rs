@@ -1,10 +1,11 @@
 //! The embedded broker: who may do what, and what it remembers.
 
+use crate::support::device::Device;
 use crate::support::guest::Guest;
-use crate::support::{Atalaya, DEADLINE, Subscriber, WebSocket, eventually};
+use crate::support::{Atalaya, DEADLINE, Subscriber, WebSocket, eventually, logins};
 use futures_util::{SinkExt, StreamExt};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, LastWill};
+use rumqttc::v5::mqttbytes::v5::ConnectReturnCode;
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -29,24 +30,24 @@ const RESERVED: [&str; 9] = [
     "empresas/e/s/h/comando",
 ];
 
-/// Where everybody may.
-const OPEN: [&str; 6] = [
+/// Where nobody has anything to say.
+const NOBODYS: [&str; 5] = [
     "casa/luz",
     "bancos/depositos",
     "Banco/depositos",
-    "empresas/e/s/h/alerta",
-    "empresas/e/s/h/estado",
     "respuesta",
+    "empresas/e/s/h/alerta",
 ];
 
 #[actix_web::test]
-async fn guests_speak_everywhere_but_where_atalaya_does() {
+async fn devices_speak_where_it_is_theirs_to_and_nowhere_else() {
     let atalaya = Atalaya::with_embedded_broker().start().await;
+    let device = Device::enrol(&atalaya.client(), "boton-1").await;
     let listener = Subscriber::to(atalaya.mqtt_port, &["#"]).await;
-    let mut guest = Guest::connect(Guest::options(atalaya.mqtt_port, "guest"))
+    let mut guest = Guest::connect(Guest::options(atalaya.mqtt_port, "boton-1"))
         .await
         .unwrap();
-    for topic in RESERVED {
+    for topic in RESERVED.iter().chain(&NOBODYS) {
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let reason = guest.publish(topic, qos, false, "forged").await;
             assert_eq!(reason, REFUSED, "{topic} at {qos:?}");
@@ -57,22 +58,23 @@ async fn guests_speak_everywhere_but_where_atalaya_does() {
         assert_eq!(guest.publish_as(1, topic, "forged").await, REFUSED);
         assert_eq!(guest.publish_as(1, "", "forged").await, REFUSED);
     }
-    for topic in OPEN {
+    let own = [device.topic("alerta"), device.topic("estado")];
+    for topic in &own {
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
             assert_eq!(guest.publish(topic, qos, false, "fine").await, 0, "{topic}");
         }
+        assert_eq!(guest.publish_as(1, topic, "fine").await, 0);
+        assert_eq!(guest.publish_as(1, "", "last").await, 0);
     }
-    assert_eq!(
-        guest.publish("casa/fin", QoS::AtLeastOnce, false, "").await,
-        0
-    );
     listener
-        .wait_for("the last message", |m| m.topic == "casa/fin")
+        .wait_for("the last message", |m| {
+            m.topic == own[1] && m.text() == "last"
+        })
         .await;
     let all = listener.all();
     assert!(all.iter().all(|message| message.text() != "forged"));
-    for topic in OPEN {
-        assert_eq!(listener.on(topic).len(), 2, "{topic}");
+    for topic in &own {
+        assert_eq!(listener.on(topic).len(), 4, "{topic}");
     }
     // What is retained was not planted either.
     let later = Subscriber::to(atalaya.mqtt_port, &["#"]).await;
@@ -107,36 +109,6 @@ async fn nobody_else_changes_or_clears_a_retained_balance() {
 }
 
 #[actix_web::test]
-async fn a_last_will_is_no_way_around() {
-    let atalaya = Atalaya::with_embedded_broker().start().await;
-    let port = atalaya.mqtt_port;
-    let listener = Subscriber::to(port, &["#"]).await;
-    for (n, topic) in RESERVED.iter().chain(&["casa/luz"]).enumerate() {
-        let mut options = Guest::options(port, &format!("dying-{n}"));
-        options.set_last_will(LastWill::new(*topic, "will", QoS::AtLeastOnce, true, None));
-        match Guest::connect(options).await {
-            // It vanishes, and the broker speaks for it, or does not.
-            Ok(guest) => drop(guest),
-            Err(code) => assert_ne!(*topic, "casa/luz", "{code:?}"),
-        }
-    }
-    listener
-        .wait_for("the one will that is allowed", |m| m.topic == "casa/luz")
-        .await;
-    let later = Subscriber::to(port, &["#"]).await;
-    later
-        .wait_for("the allowed will, retained", |m| m.topic == "casa/luz")
-        .await;
-    for message in listener.all().into_iter().chain(later.all()) {
-        assert_eq!(
-            message.text() == "will",
-            message.topic == "casa/luz",
-            "{message:?}"
-        );
-    }
-}
-
-#[actix_web::test]
 async fn nobody_else_is_atalaya() {
     let atalaya = Atalaya::with_embedded_broker().start().await;
     let port = atalaya.mqtt_port;
@@ -164,7 +136,8 @@ async fn nobody_else_is_atalaya() {
     }
     // Over WebSocket it is the same door: 5 is "not authorized" in MQTT 3.1.1.
     let mut socket = mqtt_over_websocket(atalaya.mqtt_ws_port).await;
-    socket.send(Message::binary(connect(own_id))).await.unwrap();
+    let came = connect(port, own_id);
+    socket.send(Message::binary(came)).await.unwrap();
     assert_eq!(binary(&mut socket).await, [0x20, 2, 0, 5]);
 
     // Atalaya's connection was not pushed out by any of them.
@@ -190,7 +163,8 @@ async fn idle_connections_keep_no_websocket_client_out() {
     let mut socket = mqtt_over_websocket(atalaya.mqtt_ws_port).await;
     assert!(connected.elapsed() < Duration::from_secs(5));
 
-    socket.send(Message::binary(connect("page"))).await.unwrap();
+    let came = connect(atalaya.mqtt_port, "page");
+    socket.send(Message::binary(came)).await.unwrap();
     assert_eq!(binary(&mut socket).await, [0x20, 2, 0, 0]);
     let filter = b"banco/depositos";
     let mut subscribe = vec![0x82, 5 + 15, 0, 1, 0, 15];
@@ -261,11 +235,13 @@ async fn a_later_subscriber_has_the_balance_at_once_even_after_a_crash() {
             let topic = format!("banco/saldo/{account}");
             // Mosquitto's client, which waits three seconds for one message.
             let port = atalaya.mqtt_port.to_string();
+            let (user, password) = logins::of(atalaya.mqtt_port, "").unwrap_or_default();
             let output = actix_web::web::block(move || {
                 std::process::Command::new("mosquitto_sub")
                     .args([
                         "-p", &port, "-V", "mqttv5", "-q", "1", "-C", "1", "-W", "10",
                     ])
+                    .args(["-u", &user, "-P", &password])
                     .args(["-t", &topic, "-F", "%r %q %p"])
                     .output()
                     .expect("mosquitto_sub (tests/run installs it)")
@@ -339,14 +315,18 @@ async fn a_large_message_passes_and_one_too_large_ends_its_sender_alone() {
     let atalaya = Atalaya::with_embedded_broker().start().await;
     let client = atalaya.client();
     client.open("1").await;
-    let listener = Subscriber::to(atalaya.mqtt_port, &["casa/#", "banco/depositos"]).await;
-    let mut guest = Guest::connect(Guest::options(atalaya.mqtt_port, "guest"))
+    let port = atalaya.mqtt_port;
+    let device = Device::enrol(&client, "boton-1").await;
+    Device::enrol(&client, "loud").await;
+    let topic = device.topic("alerta");
+    let listener = Subscriber::to(port, &["empresas/#", "banco/depositos"]).await;
+    let mut guest = Guest::connect(Guest::options(port, "boton-1"))
         .await
         .unwrap();
     for size in [12 * 1024, 120 * 1024] {
         let payload = "x".repeat(size);
         let reason = guest
-            .publish("casa/luz", QoS::AtLeastOnce, false, &payload)
+            .publish(&topic, QoS::AtLeastOnce, false, &payload)
             .await;
         assert_eq!(reason, 0);
         listener
@@ -354,9 +334,9 @@ async fn a_large_message_passes_and_one_too_large_ends_its_sender_alone() {
             .await;
     }
 
-    let too_large = publish("casa/luz", 200 * 1024);
-    let mut stream = TcpStream::connect(("127.0.0.1", atalaya.mqtt_port)).unwrap();
-    stream.write_all(&connect("loud")).unwrap();
+    let too_large = publish("empresas/banco/principal/loud/alerta", 200 * 1024);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(&connect(port, "loud")).unwrap();
     let mut answer = [0; 4];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(answer, [0x20, 2, 0, 0]);
@@ -367,7 +347,8 @@ async fn a_large_message_passes_and_one_too_large_ends_its_sender_alone() {
         .unwrap();
 
     let mut socket = mqtt_over_websocket(atalaya.mqtt_ws_port).await;
-    socket.send(Message::binary(connect("loud"))).await.unwrap();
+    let came = connect(port, "loud");
+    socket.send(Message::binary(came)).await.unwrap();
     assert_eq!(binary(&mut socket).await, [0x20, 2, 0, 0]);
     let _ = socket.send(Message::binary(too_large)).await;
     loop {
@@ -379,9 +360,7 @@ async fn a_large_message_passes_and_one_too_large_ends_its_sender_alone() {
     }
 
     // Everybody else goes on, Atalaya's own connection too.
-    let reason = guest
-        .publish("casa/luz", QoS::AtLeastOnce, false, "fin")
-        .await;
+    let reason = guest.publish(&topic, QoS::AtLeastOnce, false, "fin").await;
     assert_eq!(reason, 0);
     listener
         .wait_for("the last message", |m| m.text() == "fin")
@@ -397,14 +376,26 @@ async fn a_large_message_passes_and_one_too_large_ends_its_sender_alone() {
     );
 }
 
-/// A CONNECT of MQTT 3.1.1 with a clean session.
-fn connect(id: &str) -> Vec<u8> {
-    let length = u8::try_from(id.len()).unwrap();
-    let mut packet = vec![0x10, 12 + length];
-    packet.extend_from_slice(b"\0\x04MQTT\x04\x02\0\x3c\0");
-    packet.push(length);
-    packet.extend_from_slice(id.as_bytes());
-    packet
+/// A CONNECT of MQTT 3.1.1 with a clean session, of a client that signs in as the book says.
+fn connect(port: u16, id: &str) -> Vec<u8> {
+    match logins::of(port, id) {
+        Some((user, password)) => connect_as(&[id, &user, &password]),
+        None => connect_as(&[id]),
+    }
+}
+
+/// The same with a client id, and with a user and password where they are given.
+pub fn connect_as(texts: &[&str]) -> Vec<u8> {
+    let flags = if texts.len() == 3 { 0xc2 } else { 0x02 };
+    let mut packet = b"\0\x04MQTT\x04".to_vec();
+    packet.extend_from_slice(&[flags, 0, 0x3c]);
+    for text in texts {
+        packet.extend_from_slice(&[0, u8::try_from(text.len()).unwrap()]);
+        packet.extend_from_slice(text.as_bytes());
+    }
+    let length = u8::try_from(packet.len()).unwrap();
+    assert!(length < 128, "the length is one byte");
+    [&[0x10, length], packet.as_slice()].concat()
 }
 
 /// A PUBLISH at quality of service 1 with `size` bytes of payload.
@@ -432,9 +423,9 @@ fn assert_ends(stream: &mut TcpStream) {
     }
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+pub type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
-async fn mqtt_over_websocket(port: u16) -> Socket {
+pub async fn mqtt_over_websocket(port: u16) -> Socket {
     let mut request = format!("ws://127.0.0.1:{port}/mqtt")
         .into_client_request()
         .unwrap();
@@ -449,7 +440,7 @@ async fn mqtt_over_websocket(port: u16) -> Socket {
 }
 
 /// The next binary frame.
-async fn binary(socket: &mut Socket) -> Vec<u8> {
+pub async fn binary(socket: &mut Socket) -> Vec<u8> {
     let next = tokio::time::timeout(DEADLINE, socket.next()).await;
     match next.expect("a frame in time") {
         Some(Ok(Message::Binary(bytes))) => bytes.to_vec(),

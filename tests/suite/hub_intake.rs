@@ -24,12 +24,14 @@ async fn counted(atalaya: &Atalaya, result: &str, reason: &str) -> f64 {
 
 #[actix_web::test]
 async fn known_devices_are_answered_on_their_topic_and_nobody_else_anywhere() {
-    let atalaya = Atalaya::with_embedded_broker().start().await;
+    // A broker that lets strangers in; our own does not.
+    let broker = Mosquitto::start();
+    let atalaya = Atalaya::with_broker(&broker).start().await;
     let client = atalaya.client();
     create_place(&client, "acme", "norte").await;
     create_place(&client, "banco", "norte").await;
     let mut button = Device::enrol(&client, "boton-1").await;
-    let line = Subscriber::to(atalaya.mqtt_port, &["empresas/#"]).await;
+    let line = Subscriber::to(broker.port, &["empresas/#"]).await;
     atalaya.listens().await;
     let answers = button.topic("respuesta");
     let ask = async |topic: &str, message: &str| {

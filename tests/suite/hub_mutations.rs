@@ -303,6 +303,7 @@ fn registry_of(cast: &Cast) -> Registry {
             slug: slug(&device.company),
             name: label(&device.company),
             active: true,
+            broker_trust: false,
         });
         known.put_site(Site {
             row: place,
@@ -333,6 +334,7 @@ fn registry_of(cast: &Cast) -> Registry {
             kind: slug("BOTONERA"),
             name: label(&device.name),
             active: true,
+            trust: registry::Trust::Signature,
         });
         known.put_key(DeviceKey {
             row,

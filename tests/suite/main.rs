@@ -19,6 +19,8 @@
 
 mod access;
 mod access_matrix;
+mod broker_access;
+mod broker_trust;
 mod contract;
 mod crash;
 mod durability;

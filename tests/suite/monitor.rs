@@ -1,6 +1,6 @@
 //! `atalaya monitor`: the live view, run as its users run it.
 
-use crate::support::{Atalaya, Mosquitto, Subscriber, Watched};
+use crate::support::{Atalaya, Mosquitto, Subscriber, Watched, logins};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::process::Command;
@@ -13,6 +13,9 @@ async fn monitor(port: u16, arguments: &[&str]) -> Watched {
         .current_dir(std::env::temp_dir())
         .args(["monitor", "--port", &port.to_string()])
         .args(arguments);
+    if let Some((user, password)) = logins::of(port, "") {
+        command.args(["--mqtt-username", &user, "--mqtt-password", &password]);
+    }
     let monitor = Watched::start(command);
     monitor.wait_for_error("conectado a").await;
     monitor

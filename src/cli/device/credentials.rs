@@ -8,6 +8,7 @@ use crate::domain::device::SEQUENCE_LIMIT;
 use crate::domain::{Algorithm, DeviceAddress, Slug};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -72,8 +73,20 @@ pub(super) struct Credentials {
     pub(super) kid: String,
     /// Its key.
     pub(super) key: Key,
+    /// What it signs in with at the broker, if it has anything.
+    pub(super) password: Option<Password>,
     /// The last number that it used.
     pub(super) seq: u64,
+}
+
+/// A password at the broker. `Debug` keeps it to itself.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Password(pub(super) String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
 }
 
 /// The file as it is written. It has no `Debug`: it holds the secret.
@@ -90,6 +103,8 @@ struct Stored {
     clave_privada: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     secreto: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    contrasena_mqtt: Option<String>,
     seq: u64,
 }
 
@@ -102,6 +117,11 @@ impl Credentials {
             kid: &self.kid,
             key: &self.key,
         }
+    }
+
+    /// The password at the broker as a text.
+    pub(super) fn password_text(&self) -> Option<&str> {
+        self.password.as_ref().map(|Password(text)| text.as_str())
     }
 
     fn to_json(&self) -> io::Result<Vec<u8>> {
@@ -118,6 +138,7 @@ impl Credentials {
             alg: self.key.algorithm().name().to_owned(),
             clave_privada,
             secreto,
+            contrasena_mqtt: self.password.as_ref().map(|Password(text)| text.clone()),
             seq: self.seq,
         };
         let mut json = serde_json::to_vec_pretty(&stored)?;
@@ -151,6 +172,7 @@ impl Credentials {
             audience: stored.aud,
             kid: stored.kid,
             key: Key::new(algorithm, bytes),
+            password: stored.contrasena_mqtt.map(Password),
             seq: stored.seq,
         })
     }
@@ -455,6 +477,7 @@ mod tests {
             audience: "atalaya".to_owned(),
             kid: "k1".to_owned(),
             key: Key::new(algorithm, [7; 32]),
+            password: (algorithm == Algorithm::EdDsa).then(|| Password("palabra".to_owned())),
             seq: 41,
         }
     }
@@ -469,6 +492,8 @@ mod tests {
             vault.write(&written).unwrap();
             let read = vault.expect().unwrap();
             assert_eq!(read.to_json().unwrap(), written.to_json().unwrap());
+            assert_eq!(read.password, written.password);
+            assert!(!format!("{read:?}").contains("palabra"));
             let mode = std::fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, MODE);
             let lock = std::fs::metadata(folder.path().join(".boton-1.json.atalaya-lock"));

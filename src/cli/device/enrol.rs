@@ -26,8 +26,9 @@ const LISTENERS: [&str; 3] = ["SEMAFORO", "PANTALLA", "SIRENA"];
 
 /// Arguments of `atalaya device enrol`.
 ///
-/// A device that is registered at this company and site already gets one more key. The secret is
-/// in the file alone: it is never printed.
+/// A device that is registered at this company and site already gets one more key, and a new
+/// password at the broker, which ends the one that it had. The secrets are in the file alone: they
+/// are never printed.
 #[derive(Debug, clap::Args)]
 pub(super) struct EnrolArgs {
     /// Name of the device: 1 to 64 letters, digits, _ and -, unique in the installation
@@ -98,7 +99,10 @@ enum EnrolError {
         found: Box<DeviceAddress>,
         wanted: Box<DeviceAddress>,
     },
-    #[error("{write}; la clave nueva queda sin uso y {revoked}")]
+    #[error(
+        "{write}; la clave nueva queda sin uso y {revoked}; la contraseña MQTT anterior ya no vale: \
+         enrole de nuevo"
+    )]
     NotWritten {
         write: CredentialsError,
         revoked: String,
@@ -121,7 +125,8 @@ pub(super) struct Enrolment<'a> {
     pub(super) create_place: bool,
 }
 
-/// Registers what is missing and gives the device a key; how it came to be registered.
+/// Registers what is missing and gives the device a key and a password at the broker; how it came
+/// to be registered.
 ///
 /// # Errors
 /// [`RegistryError`].
@@ -139,11 +144,13 @@ pub(super) async fn enrol(
     };
     let registered = registry.register(registration).await?;
     let (kid, key) = registry.add_key(&new.address.device, new.algorithm).await?;
+    let password = registry.new_password(&new.address.device).await?;
     let credentials = Credentials {
         address: new.address,
         audience: new.audience,
         kid,
         key,
+        password: Some(password),
         seq: 0,
     };
     Ok((credentials, registered))
@@ -250,7 +257,7 @@ fn tell(args: &EnrolArgs, path: &Path, new: &Credentials, registered: &Registere
         );
     }
     println!(
-        "Clave {} ({}) guardada en {}",
+        "Clave {} ({}) y contraseña MQTT guardadas en {}",
         new.kid,
         new.key.algorithm().name(),
         path.display()
@@ -349,6 +356,10 @@ mod tests {
                 let kid = format!("k{}", office.keys);
                 json(HttpResponse::Created(), format!(r#"{{"kid":"{kid}"}}"#))
             }
+            "POST /hardware/b/contrasena_mqtt" => json(
+                HttpResponse::Created(),
+                r#"{"usuario":"b","contrasena":"palabra"}"#.to_owned(),
+            ),
             _ => json(HttpResponse::Ok(), "{}".to_owned()),
         }
     }
@@ -392,6 +403,8 @@ mod tests {
         let file = folder.path().join("b.json");
         enrol(&url, &file, &[]).await.unwrap();
         assert_eq!(kid(&file), "k1");
+        let written = credentials::expect(&file).unwrap().password;
+        assert_eq!(written.unwrap().0, "palabra");
 
         let before = office.lock().unwrap().asked.len();
         let error = enrol(&url, &file, &[]).await.unwrap_err();
@@ -449,8 +462,12 @@ mod tests {
         enrol(&url, &file, &["--rotar"]).await.unwrap();
         assert_eq!(kid(&file), "k2");
         let asked = office.lock().unwrap().asked.clone();
-        let last: Vec<_> = asked.iter().rev().take(2).map(String::as_str).collect();
-        let expected = ["DELETE /hardware/b/claves/k1", "POST /hardware/b/claves"];
+        let last: Vec<_> = asked.iter().rev().take(3).map(String::as_str).collect();
+        let expected = [
+            "DELETE /hardware/b/claves/k1",
+            "POST /hardware/b/contrasena_mqtt",
+            "POST /hardware/b/claves",
+        ];
         assert_eq!(last, expected);
     }
 

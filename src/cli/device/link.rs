@@ -404,8 +404,8 @@ fn end_of(error: &ConnectionError) -> End {
         ConnectionError::ConnectionRefused(
             code @ (BadUserNamePassword | NotAuthorized | Banned | ClientIdentifierNotValid),
         ) => End::Denied(format!(
-            "el broker no deja entrar al dispositivo ({code:?}); revise --mqtt-username y \
-             --mqtt-password"
+            "el broker no deja entrar al dispositivo ({code:?}); enrólelo de nuevo para darle una \
+             contraseña, o revise --mqtt-username y --mqtt-password"
         )),
         other => End::Lost(other.to_string()),
     }

@@ -1,5 +1,6 @@
 //! The registry over REST: companies, sites, devices and their keys.
 
+use super::credentials::Password;
 use super::jws::{Key, thirty_two};
 use crate::cli::api::{Answer, Api, BaseUrl, Call, Failure};
 use crate::cli::text::Shown;
@@ -186,6 +187,12 @@ struct KeyMade {
     secreto: Option<String>,
 }
 
+/// The answer to a new password. It has no `Debug`: it holds the password.
+#[derive(Deserialize)]
+struct PasswordMade {
+    contrasena: String,
+}
+
 /// A client of one server's registry.
 pub(super) struct Registry {
     api: Api,
@@ -301,6 +308,19 @@ impl Registry {
             Some(key) => Ok((made.kid, key)),
             None => Err(RegistryError::Strange { what, status: 201 }),
         }
+    }
+
+    /// Has a password made with which the device signs in at the broker. The one before ends.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub(super) async fn new_password(&self, device: &Slug) -> Result<Password, RegistryError> {
+        let what = format!("una contraseña MQTT de {device}");
+        let path = format!("/hardware/{device}/contrasena_mqtt");
+        let call = Call::post(path, bytes::Bytes::from_static(b"{}"));
+        let answer = self.ask(&call, &what).await?;
+        let made: PasswordMade = expect(&answer, 201, what)?;
+        Ok(Password(made.contrasena))
     }
 
     async fn too_many_keys(&self, device: &Slug) -> Result<RegistryError, RegistryError> {

@@ -141,7 +141,9 @@ async fn over_mqtt(
     let mut link = Link::open(LinkSettings {
         host: args.broker.host.clone(),
         port: args.broker.port,
-        login: args.broker.login_of(&device.device)?,
+        login: args
+            .broker
+            .login_of(&device.device, credentials.password_text())?,
         device: device.clone(),
         publishes_as: device.clone(),
         presence: false,
@@ -355,6 +357,7 @@ mod tests {
                 audience: "atalaya".to_owned(),
                 kid: "k1".to_owned(),
                 key: Key::new(Algorithm::EdDsa, [7; 32]),
+                password: None,
                 seq: 0,
             })
             .unwrap();

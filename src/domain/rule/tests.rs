@@ -1,6 +1,7 @@
 //! Rules, tried from outside.
 
 use super::super::name::Prose;
+use super::super::registry::Trust;
 use super::*;
 use jiff::tz::TimeZone;
 
@@ -45,6 +46,7 @@ impl World {
                 slug: slug("acme"),
                 name: label("Acme"),
                 active: true,
+                broker_trust: false,
             },
             site: Site {
                 row: 2,
@@ -148,6 +150,7 @@ fn device(row: i64, name: &str, kind: &str) -> Device {
         kind: slug(kind),
         name: label("Aparato"),
         active: true,
+        trust: Trust::Signature,
     }
 }
 

@@ -7,9 +7,7 @@ use super::{
 };
 use crate::domain::registry::{AlertKind, Device};
 use crate::domain::rule::{Situation, plan};
-use crate::domain::validation::{
-    Located, Rejected, is_late, key_of, kind_of, locate, out_of_sequence,
-};
+use crate::domain::validation::{Located, Rejected, is_late, kind_of, locate, out_of_sequence};
 use crate::domain::{
     AlertChange, AlertContent, AlertState, AlertStep, DeviceAddress, DeviceCommand, Fact,
     MessageRef, Novelty, Plan, Principal, Priority, Prose, Registry, RuleRef, Slug, StepTexts,
@@ -110,26 +108,26 @@ pub(super) fn plan_for(
 }
 
 impl Hub {
-    /// Decides a message whose signature is right.
+    /// Decides a message that is proved to be its device's.
     pub(super) fn message(
         &mut self,
         group: &mut Group<'_>,
         verified: &Verified,
     ) -> Result<Verdict, Undecided> {
-        let message = &verified.message;
         let located = match self.look_again(verified) {
             Ok(located) => located,
             Err(rejected) => return Ok(Verdict::Rejected(rejected)),
         };
-        let key = verified.key.row;
-        let (seq, short) = (message.claims.seq, rows::short_digest(&message.digest));
+        let key = verified.proof.row();
+        let seq = verified.claims.seq;
+        let short = rows::short_digest(&verified.digest);
         let novelty = self
             .uses
             .get(&key)
             .map_or(Novelty::New, |used| used.window.look_at(seq, short));
         if let Novelty::TooOld = novelty
             && let Some((id, digest)) = self.made_by(group, key, seq)?
-            && digest == message.digest
+            && digest == verified.digest
         {
             return Ok(Verdict::Duplicate { alert: Some(id) });
         }
@@ -147,12 +145,12 @@ impl Hub {
     /// What was true when the message was checked may have changed since: a key revoked or a
     /// device disabled is refused from the commit on.
     fn look_again(&self, verified: &Verified) -> Result<Located, Rejected> {
-        let message = &verified.message;
-        let located = locate(&self.registry, &message.claims.subject)?;
+        let claims = &verified.claims;
+        let located = locate(&self.registry, &claims.subject)?;
         if !Arc::ptr_eq(&self.registry, &verified.registry) {
-            key_of(&self.registry, message, &located.device)?;
+            verified.proof.holds(&self.registry, &located.device)?;
             if matches!(verified.intent, Intent::Alert { .. }) {
-                kind_of(&self.registry, located.company.row, &message.claims.kind)?;
+                kind_of(&self.registry, located.company.row, &claims.kind)?;
             }
         }
         Ok(located)
@@ -178,8 +176,8 @@ impl Hub {
         verified: &Verified,
         located: Located,
     ) -> Result<Verdict, Undecided> {
-        let claims = &verified.message.claims;
-        let digest = verified.message.digest;
+        let claims = &verified.claims;
+        let digest = verified.digest;
         // A message may have been held since it was checked, while the database was away.
         let late = verified.intent.is_late() || is_late(claims.issued_at, group.now / SECOND);
         self.heard_from(group, verified, &located.device, late);
@@ -199,7 +197,7 @@ impl Hub {
             content: claims.content.clone(),
             plan,
             message: Some(MessageRef {
-                key: verified.key.kid.clone(),
+                key: verified.proof.name(),
                 seq: claims.seq,
                 digest,
                 received_at: verified.received_at,
@@ -209,7 +207,7 @@ impl Hub {
         let raised = self.raise(group, cause);
         let seq = i64::try_from(claims.seq).unwrap_or(i64::MAX);
         self.accepted
-            .insert((verified.key.row, seq), (raised.row, raised.id, digest));
+            .insert((verified.proof.row(), seq), (raised.row, raised.id, digest));
         Ok(Verdict::Accepted {
             alert: Some(raised.id),
             rules: raised.rules,
@@ -232,7 +230,7 @@ impl Hub {
         {
             return Ok((Arc::clone(kind), plan.clone()));
         }
-        let claims = &verified.message.claims;
+        let claims = &verified.claims;
         let kind = kind_of(&self.registry, located.company.row, &claims.kind)
             .map_err(HubRefusal::NotRaised)?;
         let plan = plan_for(
@@ -254,14 +252,14 @@ impl Hub {
         device: &Device,
         late: bool,
     ) {
-        let key = verified.key.row;
+        let key = verified.proof.row();
         let used = self.uses.entry(key).or_insert_with(|| super::KeyUse {
             device: device.row,
             window: crate::domain::SequenceWindow::default(),
             heard_at: 0,
         });
-        let digest = rows::short_digest(&verified.message.digest);
-        used.window.accept(verified.message.claims.seq, digest);
+        let digest = rows::short_digest(&verified.digest);
+        used.window.accept(verified.claims.seq, digest);
         self.used.insert(key);
         // What was made long ago and only now arrives is no sign of life today.
         if late {

@@ -1,9 +1,10 @@
 //! The hub as the database has it, and what every company starts with.
 
 use super::alerts::Alert;
-use super::rows::{self, AlertKindRow, AlertRow, RuleRow};
+use super::registry::password_name;
+use super::rows::{self, AlertKindRow, AlertRow, RuleRow, trust_of};
 use super::{Hub, HubSettings, KeyUse, NextRows, StorageError};
-use crate::domain::device::KeyMaterial;
+use crate::domain::device::{KeyMaterial, PasswordDigest};
 use crate::domain::registry::{
     AlertKind, Company, Device, DeviceKey, DeviceType, SILENT_DEVICE, Site,
 };
@@ -13,8 +14,8 @@ use crate::domain::{
 };
 use crate::storage::Connection;
 use crate::storage::schema::{
-    alert_kinds, alerts, companies, device_keys, device_types, device_windows, devices,
-    journal_texts, rules, sites,
+    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_types,
+    device_windows, devices, journal_texts, rules, sites,
 };
 use crate::storage::steps::{priority_code, priority_of, state_of, texts_of};
 use crate::storage::vault::{Vault, VaultError};
@@ -62,26 +63,29 @@ pub(in crate::storage) fn load_registry(
     load_places(connection, &mut registry)?;
     load_devices(connection, &mut registry)?;
     load_keys(connection, vault, &mut registry)?;
+    load_passwords(connection, vault, &mut registry)?;
     load_kinds(connection, &mut registry)?;
     load_rules(connection, &mut registry)?;
     Ok(registry)
 }
 
 fn load_places(connection: &mut Connection, registry: &mut Registry) -> Result<(), StorageError> {
-    let found: Vec<(i64, String, String, bool)> = companies::table
+    let found: Vec<(i64, String, String, bool, bool)> = companies::table
         .select((
             companies::id,
             companies::slug,
             companies::name,
             companies::active,
+            companies::broker_trust,
         ))
         .load(connection)?;
-    for (row, name, people, active) in found {
+    for (row, name, people, active, broker_trust) in found {
         registry.put_company(Company {
             row,
             slug: slug(&name)?,
             name: label(&people)?,
             active,
+            broker_trust,
         });
     }
     let found: Vec<(i64, i64, String, String, String, bool)> = sites::table
@@ -108,7 +112,7 @@ fn load_places(connection: &mut Connection, registry: &mut Registry) -> Result<(
     Ok(())
 }
 
-type DeviceColumns = (i64, String, i64, i64, String, String, bool);
+type DeviceColumns = (i64, String, i64, i64, String, String, bool, i32);
 
 fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<(), StorageError> {
     let found: Vec<(String, String, Option<i64>)> = device_types::table.load(connection)?;
@@ -129,9 +133,10 @@ fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<
             devices::kind,
             devices::name,
             devices::active,
+            devices::trust,
         ))
         .load(connection)?;
-    for (row, name, company, site, kind, people, active) in found {
+    for (row, name, company, site, kind, people, active, trust) in found {
         registry.put_device(Device {
             row,
             slug: slug(&name)?,
@@ -140,6 +145,7 @@ fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<
             kind: slug(&kind)?,
             name: label(&people)?,
             active,
+            trust: trust_of(trust).ok_or_else(|| unreadable(format_args!("device {row}")))?,
         });
     }
     Ok(())
@@ -176,6 +182,23 @@ fn load_keys(
             device,
             material,
         });
+    }
+    Ok(())
+}
+
+fn load_passwords(
+    connection: &mut Connection,
+    vault: &Vault,
+    registry: &mut Registry,
+) -> Result<(), StorageError> {
+    let found: Vec<(i64, Vec<u8>)> = device_passwords::table
+        .select((device_passwords::device_id, device_passwords::sealed))
+        .load(connection)?;
+    for (row, sealed) in found {
+        let device = registry.device_at(row);
+        let device = device.ok_or_else(|| unreadable(format_args!("the password of {row}")))?;
+        let secret = vault.unseal(&password_name(&device.slug), &sealed)?;
+        registry.set_password(row, Some(PasswordDigest::of(&secret)));
     }
     Ok(())
 }
@@ -306,7 +329,10 @@ fn next_rows(connection: &mut Connection) -> Result<NextRows, StorageError> {
 type Uses = (HashMap<i64, KeyUse>, HashMap<i64, i64>);
 
 fn load_uses(connection: &mut Connection) -> Result<Uses, StorageError> {
-    let found: Vec<(i64, i64, Vec<u8>, i64)> = device_windows::table.load(connection)?;
+    let mut found: Vec<(i64, i64, Vec<u8>, i64)> = device_windows::table.load(connection)?;
+    let vouched: Vec<(i64, Vec<u8>, i64)> = broker_windows::table.load(connection)?;
+    let vouched = vouched.into_iter();
+    found.extend(vouched.map(|(device, sequence, heard)| (-device, device, sequence, heard)));
     let mut uses = HashMap::new();
     let mut heard: HashMap<i64, i64> = HashMap::new();
     for (key, device, sequence, heard_at) in found {

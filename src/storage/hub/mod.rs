@@ -13,18 +13,19 @@ mod rows;
 
 pub(super) use load::preload;
 pub(super) use load::{kind_of, rule_of};
+pub(super) use registry::password_name;
 pub(super) use rows::AlertRow;
-pub(super) use rows::{AlertKindRow, RuleRow, find_message, short_digest};
+pub(super) use rows::{AlertKindRow, RuleRow, find_message, short_digest, trust_of};
 
 use self::alerts::Alert;
 use super::ledger::{Lane, Place, uuid_at};
 use super::vault::Vault;
 use super::writer::WriteError;
 use super::{Connection, StorageError};
-use crate::domain::device::KeyMaterial;
-use crate::domain::registry::{AlertKind, DeviceKey};
+use crate::domain::device::{KeyMaterial, Secret};
+use crate::domain::registry::{AlertKind, Trust};
 use crate::domain::rule::{Action, Condition};
-use crate::domain::validation::{Purpose, Reason, Rejected, SignedMessage};
+use crate::domain::validation::{Claims, Proof, Purpose, Reason, Rejected};
 use crate::domain::{
     AlertChange, AlertContent, AlertState, Channel, Fact, Label, Plan, Principal, Priority, Prose,
     Registry, RuleRef, SequenceWindow, Slug,
@@ -41,15 +42,17 @@ use uuid::Uuid;
 /// Microseconds in a second.
 const SECOND: i64 = 1_000_000;
 
-/// A message whose signature is right, as of `registry`.
+/// A message that is proved to be its device's, as of `registry`.
 #[derive(Debug, Clone)]
 pub struct Verified {
     /// The registry that it was checked against. The commit looks again where there is a newer.
     pub registry: Arc<Registry>,
-    /// The message.
-    pub message: SignedMessage,
-    /// The key that it was signed with.
-    pub key: Arc<DeviceKey>,
+    /// What it says.
+    pub claims: Claims,
+    /// SHA-256 of it.
+    pub digest: [u8; 32],
+    /// What proves it.
+    pub proof: Proof,
     /// What it is good for, with what the rules make of it.
     pub intent: Intent,
     /// When it arrived, in microseconds since 1970 UTC.
@@ -106,6 +109,10 @@ pub struct Patch {
     pub time_zone: Option<TimeZone>,
     /// A device's type.
     pub kind: Option<Slug>,
+    /// Whether the broker may vouch for devices of a company.
+    pub broker_trust: Option<bool>,
+    /// What proves a device's messages.
+    pub trust: Option<Trust>,
 }
 
 /// A kind of alert as it is to be.
@@ -223,6 +230,8 @@ pub enum HubCommand {
         kind: Slug,
         /// Its name for people.
         name: Label,
+        /// What proves its messages.
+        trust: Trust,
     },
     /// A change of a device.
     PatchDevice(Slug, Patch),
@@ -241,6 +250,13 @@ pub enum HubCommand {
         device: Slug,
         /// Which key.
         kid: Slug,
+    },
+    /// What a device signs in with at the broker from now on; `None`: it does not any more.
+    SetPassword {
+        /// The device.
+        device: Slug,
+        /// The password, whose text is its base64url.
+        password: Option<Secret>,
     },
     /// A type of device, new or changed.
     PutDeviceType {
@@ -360,6 +376,8 @@ pub enum HubRefusal {
     KeyExists,
     #[error("the device has two active keys")]
     TooManyKeys,
+    #[error("the company does not let its broker vouch for devices")]
+    TrustNotAllowed,
     #[error("no such alert")]
     UnknownAlert,
     #[error("an alert that is {} does not take this step", .0.name())]
@@ -427,6 +445,17 @@ impl HubView {
         Arc::clone(&self.registry.borrow())
     }
 
+    /// Shows another registry.
+    pub(crate) fn show(&self, registry: impl Into<Arc<Registry>>) {
+        self.registry.send_replace(registry.into());
+    }
+
+    /// Tells of each newer registry.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<Registry>> {
+        self.registry.subscribe()
+    }
+
     /// When the next escalation or silence may be due, in microseconds since 1970 UTC.
     #[must_use]
     pub fn next_due(&self) -> i64 {
@@ -461,7 +490,8 @@ type Merge = (i64, Slug, bool);
 /// How urgently an open alert wants a device: its priority, and of two alike the newer.
 type Urgency = (Priority, Reverse<i64>);
 
-/// What a key has been used for, and when it was heard last.
+/// What a key, or a device that the broker vouches for, has been used for, and when it was heard
+/// last.
 #[derive(Debug, Clone)]
 struct KeyUse {
     device: i64,
@@ -486,6 +516,7 @@ pub(super) struct Hub {
     settings: HubSettings,
     registry: Arc<Registry>,
     registry_changed: bool,
+    /// By [`Proof::row`].
     uses: HashMap<i64, KeyUse>,
     /// When each device was heard last, whatever the key.
     heard: HashMap<i64, i64>,
@@ -592,7 +623,7 @@ impl Hub {
         let view = &self.settings.view;
         if self.registry_changed {
             self.registry_changed = false;
-            view.registry.send_replace(Arc::clone(&self.registry));
+            view.show(Arc::clone(&self.registry));
         }
         let first = |set: &BTreeSet<(i64, i64)>| set.first().map_or(i64::MAX, |(due, _)| *due);
         let mut due = first(&self.escalations).min(first(&self.silences));

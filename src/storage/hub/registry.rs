@@ -1,10 +1,10 @@
 //! Changes of the registry: decided here, one entry of the journal each, seen by the next alert.
 
 use super::load::{kind_of, preloaded, rule_of};
-use super::rows::{AlertKindRow, Row, RuleRow, algorithm_code};
+use super::rows::{AlertKindRow, Row, RuleRow, algorithm_code, trust_code};
 use super::{Group, Hub, HubAnswer, HubCommand, HubRefusal, KindSpec, Patch, RuleSpec, Undecided};
-use crate::domain::device::KeyMaterial;
-use crate::domain::registry::{ACTIVE_KEYS, Company, Device, DeviceKey, DeviceType, Site};
+use crate::domain::device::{KeyMaterial, PasswordDigest, Secret};
+use crate::domain::registry::{ACTIVE_KEYS, Company, Device, DeviceKey, DeviceType, Site, Trust};
 use crate::domain::rule::Rule;
 use crate::domain::{Label, Prose, Slug, Subject};
 use crate::storage::steps::priority_code;
@@ -46,7 +46,8 @@ impl Hub {
                 site,
                 kind,
                 name,
-            } => self.create_device(group, slug, (company, site), kind, name),
+                trust,
+            } => self.create_device(group, slug, (company, site), (kind, *trust), name),
             HubCommand::PatchDevice(slug, patch) => self.patch_device(group, slug, patch),
             HubCommand::AddKey {
                 device,
@@ -54,6 +55,9 @@ impl Hub {
                 material,
             } => self.add_key(group, device, kid, material),
             HubCommand::RevokeKey { device, kid } => self.revoke_key(group, device, kid),
+            HubCommand::SetPassword { device, password } => {
+                self.set_password(group, device, password.as_ref())
+            }
             HubCommand::PutDeviceType {
                 code,
                 description,
@@ -91,6 +95,7 @@ impl Hub {
             slug: slug.clone(),
             name: name.clone(),
             active: true,
+            broker_trust: false,
         });
         let principal = group.order.principal.row();
         let (kinds, rules) = preloaded(id, self.next.kind, self.next.rule, principal, group.now);
@@ -106,7 +111,7 @@ impl Hub {
             self.registry_mut().put_rule(rule);
             self.pending.push(Row::Rule(row));
         }
-        let change = json!({"empresa": slug.as_str(), "nombre": name.as_str(), "activa": true});
+        let change = company_change(slug.as_str(), name.as_str(), true, false);
         note(group, (id, None), Subject::Company, change)
     }
 
@@ -115,12 +120,14 @@ impl Hub {
         patched(&mut company.name, patch.name.as_ref());
         let wakes = patch.active == Some(true) && !company.active;
         patched(&mut company.active, patch.active.as_ref());
+        patched(&mut company.broker_trust, patch.broker_trust.as_ref());
         let (row, name, active) = (company.row, company.name.to_string(), company.active);
-        let change = json!({"empresa": slug.as_str(), "nombre": name, "activa": active});
+        let change = company_change(slug.as_str(), &name, active, company.broker_trust);
         self.pending.push(Row::Company {
             id: row,
             name,
             active,
+            broker_trust: company.broker_trust,
         });
         self.registry_mut().put_company(company);
         if wakes {
@@ -196,10 +203,12 @@ impl Hub {
         group: &mut Group<'_>,
         slug: &Slug,
         (company, site): (&Slug, &Slug),
-        kind: &Slug,
+        (kind, trust): (&Slug, Trust),
         name: &Label,
     ) -> Decided {
-        let company = self.company(company)?.row;
+        let company = Arc::clone(self.company(company)?);
+        allow_trust(&company, trust)?;
+        let company = company.row;
         let site = self.registry.site(company, site);
         let site = site.ok_or(HubRefusal::UnknownSite)?.row;
         if self.registry.device_type(kind).is_none() {
@@ -217,6 +226,7 @@ impl Hub {
             kind: kind.clone(),
             name: name.clone(),
             active: true,
+            trust,
         };
         let change = device_change(&device);
         self.pending.push(Row::NewDevice {
@@ -227,6 +237,7 @@ impl Hub {
             kind: kind.to_string(),
             name: name.to_string(),
             created_at: group.now,
+            trust: trust_code(trust),
         });
         self.registry_mut().put_device(device);
         note(group, (company, Some(site)), Subject::Device, change)
@@ -239,11 +250,17 @@ impl Hub {
         {
             return Err(HubRefusal::UnknownDeviceType.into());
         }
+        if let Some(trust) = patch.trust
+            && let Some(company) = self.registry.company_at(device.company)
+        {
+            allow_trust(company, trust)?;
+        }
         let wakes = patch.active == Some(true) && !device.active;
         let row = device.row;
         patched(&mut device.kind, patch.kind.as_ref());
         patched(&mut device.name, patch.name.as_ref());
         patched(&mut device.active, patch.active.as_ref());
+        patched(&mut device.trust, patch.trust.as_ref());
         let place = (device.company, Some(device.site));
         let change = device_change(&device);
         self.pending.push(Row::Device {
@@ -251,6 +268,7 @@ impl Hub {
             kind: device.kind.to_string(),
             name: device.name.to_string(),
             active: device.active,
+            trust: trust_code(device.trust),
         });
         self.registry_mut().put_device(device);
         if wakes {
@@ -318,6 +336,38 @@ impl Hub {
             json!({"hardware": device.slug.as_str(), "kid": kid.as_str(), "revocada": true});
         let place = (device.company, Some(device.site));
         note(group, place, Subject::DeviceKey, change)
+    }
+
+    fn set_password(
+        &mut self,
+        group: &mut Group<'_>,
+        device: &Slug,
+        password: Option<&Secret>,
+    ) -> Decided {
+        let device = Arc::clone(self.device(device)?);
+        if password.is_none() && self.registry.password_of(device.row).is_none() {
+            return Ok(HubAnswer::Done);
+        }
+        let sealed = password
+            .map(|secret| {
+                let name = password_name(&device.slug);
+                self.settings.vault.seal(&name, secret)
+            })
+            .transpose()
+            .map_err(crate::storage::StorageError::from)?;
+        let change = json!({
+            "hardware": device.slug.as_str(),
+            "contrasena_mqtt": if sealed.is_some() { "nueva" } else { "retirada" },
+        });
+        self.pending.push(Row::Password {
+            device: device.row,
+            sealed,
+            changed_at: group.now,
+        });
+        self.registry_mut()
+            .set_password(device.row, password.map(PasswordDigest::of));
+        let place = (device.company, Some(device.site));
+        note(group, place, Subject::Device, change)
     }
 
     fn put_device_type(
@@ -479,6 +529,11 @@ fn note(group: &mut Group<'_>, place: Place, subject: Subject, change: Value) ->
     Ok(HubAnswer::Done)
 }
 
+/// Under which name a device's password is sealed: no key is called so, since names have no slash.
+pub(in crate::storage) fn password_name(device: &Slug) -> String {
+    format!("mqtt/{device}")
+}
+
 fn take(next: &mut i64) -> i64 {
     let taken = *next;
     *next += 1;
@@ -494,6 +549,23 @@ fn patched<T: Clone>(value: &mut T, patch: Option<&T>) {
 /// The name of a site's time zone. Only zones with a name are let in.
 fn zone_name(site: &Site) -> String {
     site.time_zone.iana_name().unwrap_or("UTC").to_owned()
+}
+
+/// Whether a company lets the broker vouch for its devices, where that is asked for.
+fn allow_trust(company: &Company, trust: Trust) -> Result<(), HubRefusal> {
+    if trust == Trust::Broker && !company.broker_trust {
+        return Err(HubRefusal::TrustNotAllowed);
+    }
+    Ok(())
+}
+
+fn company_change(slug: &str, name: &str, active: bool, broker_trust: bool) -> Value {
+    json!({
+        "empresa": slug,
+        "nombre": name,
+        "activa": active,
+        "confianza_broker": broker_trust,
+    })
 }
 
 fn site_change(company: &Company, site: &Site) -> Value {
@@ -512,5 +584,6 @@ fn device_change(device: &Device) -> Value {
         "tipo": device.kind.as_str(),
         "nombre": device.name.as_str(),
         "activo": device.active,
+        "confianza": device.trust.name(),
     })
 }

@@ -3,11 +3,11 @@
 use super::alerts::Alert;
 use super::{Connection, StorageError, Suspect, quarantine};
 use crate::domain::device::KeyMaterial;
-use crate::domain::registry::SILENT_DEVICE;
+use crate::domain::registry::{SILENT_DEVICE, Trust};
 use crate::domain::{AlertState, SequenceWindow, Slug};
 use crate::storage::schema::{
-    alert_kinds, alert_messages, alerts, companies, device_keys, device_types, device_windows,
-    devices, rules, sites,
+    alert_kinds, alert_messages, alerts, broker_windows, companies, device_keys, device_passwords,
+    device_types, device_windows, devices, rules, sites,
 };
 use crate::storage::steps::{priority_code, state_code, state_of};
 use diesel::backend::Backend;
@@ -190,6 +190,7 @@ pub(super) enum Row {
         id: i64,
         name: String,
         active: bool,
+        broker_trust: bool,
     },
     NewSite {
         id: i64,
@@ -213,12 +214,14 @@ pub(super) enum Row {
         kind: String,
         name: String,
         created_at: i64,
+        trust: i32,
     },
     Device {
         id: i64,
         kind: String,
         name: String,
         active: bool,
+        trust: i32,
     },
     NewKey {
         id: i64,
@@ -231,6 +234,11 @@ pub(super) enum Row {
     RevokedKey {
         id: i64,
         at: i64,
+    },
+    Password {
+        device: i64,
+        sealed: Option<Vec<u8>>,
+        changed_at: i64,
     },
     DeviceType {
         code: String,
@@ -261,8 +269,17 @@ impl Row {
                     companies::created_at.eq(created_at),
                 ))
                 .execute(connection)?,
-            Self::Company { id, name, active } => diesel::update(companies::table.find(id))
-                .set((companies::name.eq(name), companies::active.eq(active)))
+            Self::Company {
+                id,
+                name,
+                active,
+                broker_trust,
+            } => diesel::update(companies::table.find(id))
+                .set((
+                    companies::name.eq(name),
+                    companies::active.eq(active),
+                    companies::broker_trust.eq(broker_trust),
+                ))
                 .execute(connection)?,
             Self::NewSite {
                 id,
@@ -302,6 +319,7 @@ impl Row {
                 kind,
                 name,
                 created_at,
+                trust,
             } => diesel::insert_into(devices::table)
                 .values((
                     devices::id.eq(id),
@@ -312,6 +330,7 @@ impl Row {
                     devices::name.eq(name),
                     devices::active.eq(true),
                     devices::created_at.eq(created_at),
+                    devices::trust.eq(trust),
                 ))
                 .execute(connection)?,
             Self::Device {
@@ -319,11 +338,13 @@ impl Row {
                 kind,
                 name,
                 active,
+                trust,
             } => diesel::update(devices::table.find(id))
                 .set((
                     devices::kind.eq(kind),
                     devices::name.eq(name),
                     devices::active.eq(active),
+                    devices::trust.eq(trust),
                 ))
                 .execute(connection)?,
             Self::NewKey {
@@ -346,6 +367,20 @@ impl Row {
             Self::RevokedKey { id, at } => diesel::update(device_keys::table.find(id))
                 .set(device_keys::revoked_at.eq(at))
                 .execute(connection)?,
+            Self::Password {
+                device,
+                sealed: Some(sealed),
+                changed_at,
+            } => diesel::replace_into(device_passwords::table)
+                .values((
+                    device_passwords::device_id.eq(device),
+                    device_passwords::sealed.eq(sealed),
+                    device_passwords::changed_at.eq(changed_at),
+                ))
+                .execute(connection)?,
+            Self::Password { device, .. } => {
+                diesel::delete(device_passwords::table.find(device)).execute(connection)?
+            }
             Self::DeviceType {
                 code,
                 description,
@@ -400,6 +435,23 @@ pub(super) const fn algorithm_code(material: &KeyMaterial) -> i32 {
     }
 }
 
+/// The code of `trust` in `devices`.
+pub(super) const fn trust_code(trust: Trust) -> i32 {
+    match trust {
+        Trust::Signature => 1,
+        Trust::Broker => 2,
+    }
+}
+
+/// What a code in `devices` stands for.
+pub(in crate::storage) const fn trust_of(code: i32) -> Option<Trust> {
+    match code {
+        1 => Some(Trust::Signature),
+        2 => Some(Trust::Broker),
+        _ => None,
+    }
+}
+
 /// The first eight bytes of a message's digest: what a window remembers of it.
 pub(in crate::storage) fn short_digest(digest: &[u8; 32]) -> u64 {
     digest
@@ -413,6 +465,8 @@ pub(super) fn silent_kind() -> Slug {
     Slug::constant(SILENT_DEVICE)
 }
 
+/// Writes what the key at `key` has been used for, or, where that is the row of `device` with a
+/// minus, what was taken on the broker's word.
 pub(super) fn write_window(
     connection: &mut Connection,
     key: i64,
@@ -420,6 +474,16 @@ pub(super) fn write_window(
     window: &SequenceWindow,
     heard_at: i64,
 ) -> Result<(), StorageError> {
+    if key < 0 {
+        diesel::replace_into(broker_windows::table)
+            .values((
+                broker_windows::device_id.eq(device),
+                broker_windows::sequence.eq(window.to_bytes()),
+                broker_windows::heard_at.eq(heard_at),
+            ))
+            .execute(connection)?;
+        return Ok(());
+    }
     diesel::replace_into(device_windows::table)
         .values((
             device_windows::key_id.eq(key),

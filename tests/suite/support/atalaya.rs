@@ -1,6 +1,6 @@
 //! The real binary, in a folder of its own, to be killed and started again.
 
-use super::{Client, Mosquitto, access, eventually, free_port};
+use super::{Client, Mosquitto, access, eventually, free_port, logins};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
@@ -75,6 +75,13 @@ impl Atalaya {
     /// Starts it (again) and waits until it is ready.
     pub async fn start(&mut self) {
         assert!(self.child.is_none(), "it runs already");
+        let has_own_broker = !self
+            .settings
+            .iter()
+            .any(|(name, _)| matches!(name.as_str(), "MQTT" | "MQTT_BROKER_HOST"));
+        if has_own_broker {
+            logins::open(self.client().base(), self.mqtt_port);
+        }
         let mut command = self.command();
         command.stdout(Stdio::null()).stderr(self.log_file());
         self.child = Some(command.spawn().unwrap());
@@ -87,6 +94,9 @@ impl Atalaya {
         let company = self.settings.iter().rev().find(named);
         let company = company.map_or("banco", |(_, company)| company);
         access::introduce(self.http_port, &client, company).await;
+        if has_own_broker {
+            logins::set_person(self.mqtt_port, "pruebas", &self.token());
+        }
     }
 
     /// The token that tests show: every role but admin.

@@ -353,7 +353,10 @@ impl Lives {
         let messages: Messages = messages
             .into_iter()
             .map(|(key, seq, alert, digest)| {
-                let name = (keys[&key].clone(), seq.try_into().unwrap());
+                // Who cannot sign has no key, and its row with a minus instead.
+                let kid = keys.get(&key).cloned();
+                let kid = kid.unwrap_or_else(|| format!("broker-{}", -key));
+                let name = (kid, seq.try_into().unwrap());
                 (name, (alert, hex(&digest)))
             })
             .collect();

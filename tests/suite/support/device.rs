@@ -1,6 +1,6 @@
 //! A device that proves who it is, or tries to.
 
-use super::{Client, client::finish};
+use super::{Client, client::finish, logins};
 use awc::http::Method;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -148,6 +148,7 @@ pub async fn register(client: &Client, company: &str, site: &str, name: &str, ki
     let body = json!({"hardware": name, "empresa": company, "sede": site, "tipo": kind});
     let response = client.post("/api/v1/hardware", None, &body).await.unwrap();
     assert_eq!(response.status, 201, "{}", response.text());
+    logins::enrol(client, name).await;
 }
 
 /// Makes a company and a site.

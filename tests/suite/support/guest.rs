@@ -1,13 +1,14 @@
 //! An MQTT 5 client that sees each answer of the broker.
 
-use super::{DEADLINE, Message};
+use super::{DEADLINE, Message, logins};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, ConnectReturnCode, Packet, PubAckReason, PubRecReason, PublishProperties,
+    SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A connected client. Dropped, it vanishes without a word, as a machine does that loses power.
 pub struct Guest {
@@ -20,8 +21,15 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A client that the broker forgets when it goes.
+    /// A client that the broker forgets when it goes, and that signs in as the book says.
     pub fn options(port: u16, id: &str) -> MqttOptions {
+        let mut options = Self::anonymous(port, id);
+        logins::sign_in(&mut options, port, id);
+        options
+    }
+
+    /// The same, that does not say who it is.
+    pub fn anonymous(port: u16, id: &str) -> MqttOptions {
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
         options
             .set_keep_alive(Duration::from_secs(30))
@@ -91,6 +99,31 @@ impl Guest {
         let asked = self.client.try_subscribe(filter, QoS::AtLeastOnce);
         asked.expect("handed to the client");
         while !matches!(self.packet().await, Packet::SubAck(_)) {}
+    }
+
+    /// Subscribes, and returns the broker's reason code: the quality of service granted, or 0x87.
+    pub async fn asks_for(&mut self, filter: &str) -> u8 {
+        let asked = self.client.try_subscribe(filter, QoS::AtLeastOnce);
+        asked.expect("handed to the client");
+        loop {
+            if let Packet::SubAck(ack) = self.packet().await {
+                return match ack.return_codes[0] {
+                    SubscribeReasonCode::Success(qos) => qos as u8,
+                    SubscribeReasonCode::NotAuthorized => 0x87,
+                    SubscribeReasonCode::TopicFilterInvalid => 0x8F,
+                    other => panic!("{other:?}"),
+                };
+            }
+        }
+    }
+
+    /// Waits until the broker hangs up, and says how long that took.
+    pub async fn is_shown_out(&mut self) -> Duration {
+        let began = Instant::now();
+        let ends = async { while self.event_loop.poll().await.is_ok() {} };
+        let ended = tokio::time::timeout(DEADLINE, ends).await;
+        ended.expect("the broker hangs up");
+        began.elapsed()
     }
 
     /// The next message.

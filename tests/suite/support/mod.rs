@@ -9,6 +9,7 @@ pub mod device;
 pub mod field;
 pub mod guest;
 pub mod hub;
+pub mod logins;
 pub mod mosquitto;
 pub mod patient;
 pub mod raw;

@@ -113,6 +113,11 @@ impl Mosquitto {
         std::fs::write(self.folder.path().join("mosquitto.db"), memory).unwrap();
     }
 
+    /// Reads its password and ACL files again.
+    pub fn reload(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
     /// It accepts and stalls, until [`Self::resume`].
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
@@ -133,6 +138,10 @@ impl Drop for Mosquitto {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.folder.path().join("log"));
+            eprintln!("--- mosquitto's log ---\n{}", log.unwrap_or_default());
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct PatientDevice {
 impl PatientDevice {
     /// Connects `device` to the broker at `port`.
     pub async fn connect(port: u16, device: Device) -> Self {
-        let line = Subscriber::to(port, &[&device.topic("respuesta")]).await;
+        let line = Subscriber::of_device(port, &device).await;
         Self { device, line }
     }
 

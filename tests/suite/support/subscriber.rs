@@ -1,10 +1,12 @@
 //! A subscriber that keeps all it receives, reconnecting on a session that the broker keeps.
 
-use super::eventually;
+use super::device::Device;
+use super::{eventually, logins};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Packet};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -33,13 +35,32 @@ pub struct Subscriber {
     received: Arc<Mutex<Vec<Message>>>,
     task: JoinHandle<()>,
     client: AsyncClient,
+    port: u16,
+    id: String,
+    /// Connections of devices, where a broker lets nobody else speak for them.
+    devices: tokio::sync::Mutex<HashMap<String, Self>>,
 }
 
 impl Subscriber {
     /// Subscribes to `filters` at quality of service 2, and waits until the broker has agreed.
     pub async fn to(port: u16, filters: &[&str]) -> Self {
         let id = format!("test-{}", uuid::Uuid::new_v4());
-        let mut options = MqttOptions::new(id, "127.0.0.1", port);
+        Self::called(port, id, filters).await
+    }
+
+    /// A device that listens to what is said to it, as itself where the broker asks who comes.
+    pub async fn of_device(port: u16, device: &Device) -> Self {
+        let answers = device.topic("respuesta");
+        if logins::is_device(port, &device.name) {
+            Self::called(port, device.name.clone(), &[&answers]).await
+        } else {
+            Self::to(port, &[&answers]).await
+        }
+    }
+
+    async fn called(port: u16, id: String, filters: &[&str]) -> Self {
+        let mut options = MqttOptions::new(id.clone(), "127.0.0.1", port);
+        logins::sign_in(&mut options, port, &id);
         options
             .set_keep_alive(Duration::from_secs(30))
             .set_clean_start(false);
@@ -88,12 +109,33 @@ impl Subscriber {
             received,
             task,
             client,
+            port,
+            id,
+            devices: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Publishes as this client; whether the broker agrees is the broker's business.
+    /// Publishes as this client, or as the device whose topic it is where the broker asks who comes;
+    /// whether the broker agrees is the broker's business.
     pub async fn publish(&self, topic: &str, retain: bool, payload: impl AsRef<[u8]>) {
         let payload = payload.as_ref().to_vec();
+        let level = topic.split('/').nth(3).unwrap_or_default();
+        if level != self.id && logins::is_device(self.port, level) {
+            let mut devices = self.devices.lock().await;
+            if !devices.contains_key(level) {
+                let (own, _) = topic.rsplit_once('/').unwrap();
+                let answers = format!("{own}/respuesta");
+                let filters = [answers.as_str()];
+                let own = Self::called(self.port, level.to_owned(), &filters);
+                devices.insert(level.to_owned(), Box::pin(own).await);
+            }
+            let published = &devices[level].client;
+            published
+                .publish(topic, QoS::AtLeastOnce, retain, payload)
+                .await
+                .unwrap();
+            return;
+        }
         self.client
             .publish(topic, QoS::AtLeastOnce, retain, payload)
             .await

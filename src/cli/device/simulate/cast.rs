@@ -123,18 +123,22 @@ impl<'a> Casting<'a> {
         place: u64,
     ) -> Result<Role, CastError> {
         let numbers = match group.forjado {
-            Some(Forgery::ClaveDesconocida) => Numbers::ephemeral(self.unknown(group, &address)?),
+            Some(Forgery::ClaveDesconocida) => {
+                Numbers::ephemeral(self.unknown(group, &address).await?)
+            }
             Some(Forgery::ClaveRevocada) => {
                 Numbers::ephemeral(self.revoked(group, address.clone()).await?)
             }
             Some(Forgery::EmpresaAjena) | None => self.honest(group, &address).await?,
         };
+        let password = numbers.credentials().password_text();
+        let login = self.broker.login_of(&address.device, password)?;
         Ok(Role {
             numbers,
             settings: LinkSettings {
                 host: self.broker.host.clone(),
                 port: self.broker.port,
-                login: self.broker.login_of(&address.device)?,
+                login,
                 publishes_as: group.finge.clone().unwrap_or_else(|| address.clone()),
                 device: address,
                 presence: group.estado,
@@ -145,8 +149,21 @@ impl<'a> Casting<'a> {
         })
     }
 
-    /// A key that nobody has registered, under a name that looks like one.
-    fn unknown(&self, group: &Group, address: &DeviceAddress) -> Result<Credentials, CastError> {
+    /// A key that nobody has registered, under a name that looks like one. The device itself is
+    /// registered where that can be done: otherwise its broker would not even let it in.
+    async fn unknown(
+        &mut self,
+        group: &Group,
+        address: &DeviceAddress,
+    ) -> Result<Credentials, CastError> {
+        let password = match self.registry {
+            Some(_) => {
+                let known = self.enrol(group, address.clone()).await?;
+                self.revoke(&known).await?;
+                known.password
+            }
+            None => None,
+        };
         let mut name = [0; 12];
         getrandom::fill(&mut name).map_err(RegistryError::from)?;
         Ok(Credentials {
@@ -154,6 +171,7 @@ impl<'a> Casting<'a> {
             audience: self.scenario.aud.clone(),
             kid: base64url(&name),
             key: Key::random(group.alg).map_err(RegistryError::from)?,
+            password,
             seq: 0,
         })
     }
@@ -165,13 +183,18 @@ impl<'a> Casting<'a> {
         address: DeviceAddress,
     ) -> Result<Credentials, CastError> {
         let credentials = self.enrol(group, address).await?;
+        self.revoke(&credentials).await?;
+        Ok(credentials)
+    }
+
+    async fn revoke(&self, credentials: &Credentials) -> Result<(), CastError> {
         let Some(registry) = &self.registry else {
             return Err(CastError::NothingToRevoke);
         };
         registry
             .revoke(&credentials.address.device, &credentials.kid)
             .await?;
-        Ok(credentials)
+        Ok(())
     }
 
     /// The identity in the folder, as long as the server knows it.
@@ -185,6 +208,12 @@ impl<'a> Casting<'a> {
         if !self.is_usable(vault.read()?, address, &path).await? {
             let credentials = self.enrol(group, address.clone()).await?;
             vault.write(&credentials)?;
+        }
+        let mut found = vault.expect()?;
+        if let (Some(registry), None) = (&self.registry, &found.password) {
+            // Written before brokers asked who comes.
+            found.password = Some(registry.new_password(&address.device).await?);
+            vault.write(&found)?;
         }
         Ok(Numbers::open(vault, BLOCK)?)
     }
