@@ -8,7 +8,7 @@ use crate::actors::account::AccountActor;
 use crate::actors::alert_log::AlertLog;
 use crate::actors::alert_validator::{AlertValidator, ValidatorParts};
 use crate::actors::alert_watch::{AlertWatch, Hearing};
-use crate::actors::doorkeeper::{Doorkeeper, DoorkeeperParts, Trail};
+use crate::actors::doorkeeper::{self, Doorkeeper, DoorkeeperParts, Trail};
 use crate::actors::metrics::{MetricsActor, MetricsParts};
 use crate::actors::mqtt_intake::{IntakeParts, MqttIntake, StopListening};
 use crate::actors::mqtt_publisher::{Drain, MqttPublisher, PublisherParts};
@@ -18,21 +18,24 @@ use crate::actors::statistics::StatisticsActor;
 use crate::clock::Clock;
 use crate::config::{Config, MqttConfig};
 use crate::desk::{Desk, DeskParts};
+use crate::domain::password::Password;
 use crate::domain::token::Token;
-use crate::first_run::{Helpers, Welcome, first_run};
+use crate::domain::{Channel, Principal, Slug};
+use crate::first_run::{self, Helpers, Welcome};
 use crate::http::{self, Door, HttpParts, Readiness};
 use crate::instruments::Instruments;
 use crate::mqtt::broker::EmbeddedBroker;
 use crate::mqtt::connection::BrokerAddress;
 use crate::mqtt::people::TokenGate;
 use crate::mqtt::status::StatusBoard;
+use crate::storage::access::PersonPatch;
 use crate::storage::bootstrap::{Wanted, bootstrap};
 use crate::storage::connection::{open_readers, open_writer};
 use crate::storage::vault::Vault;
 use crate::storage::writer::WriterParts;
 use crate::storage::{
-    AccessSettings, AccessView, Feed, Head, HubSettings, HubView, Installation, Location, ReadPool,
-    StorageError, Writer, access, queries, registry_queries,
+    AccessCommand, AccessOrder, AccessSettings, AccessView, Feed, Head, HubSettings, HubView,
+    Installation, Location, ReadPool, StorageError, Writer, access, queries, registry_queries,
 };
 use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
@@ -138,7 +141,7 @@ impl Application {
         let people = TokenGate::new(Arc::clone(&storage.access), clock.clone());
         let (broker, address) = start_broker(&config, http, &storage.hub, people).await?;
         let actors = start_actors(&config, &clock, &storage, address, registry, &instruments)?;
-        let welcome = first_run(
+        let welcome = first_run::first_run(
             &config,
             &Helpers {
                 accounts: &actors.accounts,
@@ -665,4 +668,44 @@ async fn start_embedded(
     Err(ApplicationError::Broker(
         "this build has no embedded broker".to_owned(),
     ))
+}
+
+/// Gives the person called `username` a new password, which must be changed, lets them in again and
+/// takes their second factor away. Works on the database itself, whose server must be stopped.
+///
+/// # Errors
+/// [`ApplicationError::Locked`] while a server runs, [`ApplicationError::FirstRun`] where there is no
+/// such person.
+pub async fn reset_password(
+    config: &Config,
+    clock: &Clock,
+    username: Slug,
+) -> Result<String, ApplicationError> {
+    let _locks = lock(config)?;
+    let instruments = Instruments::new(&Registry::new())?;
+    let storage = open_storage(config, clock, &instruments)?;
+    let failed =
+        |what: &dyn std::fmt::Display| ApplicationError::FirstRun(format!("{username}: {what}"));
+    let text = first_run::made_password().map_err(|e| failed(&e))?;
+    let hashed = doorkeeper::hash(&Password::typed(&text));
+    let patch = PersonPatch {
+        active: Some(true),
+        password: Some(hashed.ok_or_else(|| failed(&"the password cannot be hashed"))?),
+        forget_second_factor: true,
+        ..PersonPatch::default()
+    };
+    let order = AccessOrder {
+        command: AccessCommand::PatchPerson(username.clone(), patch),
+        principal: Principal::System,
+        channel: Channel::Internal,
+        address: None,
+    };
+    let ticket = storage
+        .writer
+        .submit_access(order)
+        .map_err(|e| failed(&e))?;
+    let changed = ticket.await.map_err(|e| failed(&e))?;
+    storage.writer.close().await;
+    changed.map_err(|e| failed(&e))?;
+    Ok(text)
 }

@@ -11,7 +11,7 @@ use crate::domain::{
     Slug,
 };
 use crate::storage::access::{GrantSpec, PersonPatch};
-use crate::storage::vault::random;
+use crate::storage::vault::{VaultError, random};
 use crate::storage::{AccessCommand, AccessOrder, AccessView};
 use actix::Addr;
 use base64::Engine;
@@ -69,6 +69,15 @@ pub async fn first_run(
         welcome.demo_token = Some(helpers.open_demo_session(config).await?);
     }
     Ok(welcome)
+}
+
+/// A password that nobody guesses and anybody can type.
+///
+/// # Errors
+/// Where the system has no random bytes to give.
+pub fn made_password() -> Result<String, VaultError> {
+    let random: [u8; 15] = random()?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(random))
 }
 
 struct DemoPerson {
@@ -133,8 +142,7 @@ impl Helpers<'_> {
         let (password, made) = match chosen {
             Some(password) => (password, None),
             None => {
-                let random: [u8; 18] = random().map_err(|e| failed("the first admin", &e))?;
-                let text = BASE64_URL_SAFE_NO_PAD.encode(random);
+                let text = made_password().map_err(|e| failed("the first admin", &e))?;
                 (Password::typed(&text), Some(text))
             }
         };

@@ -1,5 +1,6 @@
 //! The API over HTTP: one request, one answer or a reason why there is none.
 
+use crate::domain::token::Token;
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use awc::http::{Method, Uri, Version};
@@ -82,6 +83,14 @@ impl Call {
         Self::bare(Method::DELETE, path.into())
     }
 
+    /// Changes `path` with a JSON `body`.
+    pub(in crate::cli) fn change(method: Method, path: impl Into<String>, body: Bytes) -> Self {
+        Self {
+            body: Some(body),
+            ..Self::bare(method, path.into())
+        }
+    }
+
     /// Sends a JSON `body` to `path`.
     pub(in crate::cli) fn post(path: impl Into<String>, body: Bytes) -> Self {
         Self {
@@ -144,11 +153,12 @@ pub(in crate::cli) enum Failure {
 pub(in crate::cli) struct Api {
     client: Client,
     base: BaseUrl,
+    token: Option<Token>,
 }
 
 impl Api {
-    /// A client of the server at `base` with at most `connections` connections.
-    pub(in crate::cli) fn new(base: BaseUrl, connections: usize) -> Self {
+    /// A client of the server at `base` with at most `connections` connections, which shows `token`.
+    pub(in crate::cli) fn new(base: BaseUrl, connections: usize, token: Option<Token>) -> Self {
         let connector = Connector::new().limit(connections).timeout(CONNECT_TIMEOUT);
         let client = Client::builder()
             .connector(connector)
@@ -157,7 +167,11 @@ impl Api {
             // A redirected POST is repeated elsewhere, perhaps as a GET: better to stop and say so.
             .disable_redirects()
             .finish();
-        Self { client, base }
+        Self {
+            client,
+            base,
+            token,
+        }
     }
 
     /// Sends `call` once.
@@ -167,6 +181,9 @@ impl Api {
     pub(in crate::cli) async fn send(&self, call: &Call) -> Result<Answer, Failure> {
         let address = format!("{}/api/v1{}", self.base, call.path);
         let mut request = self.client.request(call.method.clone(), address);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.reveal());
+        }
         if let Some(key) = &call.key {
             request = request.insert_header(("Idempotency-Key", key.as_str()));
         }

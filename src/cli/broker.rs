@@ -1,5 +1,6 @@
 //! Which broker a client subcommand talks to.
 
+use super::token::TokenArgs;
 use crate::config::{ConfigError, Login, MqttCredentials};
 use crate::domain::Slug;
 use std::fmt;
@@ -37,10 +38,26 @@ impl BrokerArgs {
     /// # Errors
     /// [`ConfigError`] where the password's file cannot be read.
     pub(in crate::cli) fn login(&self) -> Result<Option<Login>, ConfigError> {
-        Ok(self
-            .credentials
-            .resolve()?
-            .filter(|login| !login.user.is_empty()))
+        let named = self.credentials.resolve()?;
+        Ok(named.filter(|login| !login.user.is_empty()))
+    }
+
+    /// How a person signs in: as the command line says, or with the token that they have.
+    ///
+    /// # Errors
+    /// As [`BrokerArgs::login`].
+    pub(in crate::cli) fn login_of_person(
+        &self,
+        token: &TokenArgs,
+    ) -> Result<Option<Login>, ConfigError> {
+        if let Some(login) = self.login()? {
+            return Ok(Some(login));
+        }
+        let token = token.resolve()?;
+        Ok(token.map(|token| Login {
+            user: crate::mqtt::people::ANY_USER.to_owned(),
+            password: token.reveal().to_owned(),
+        }))
     }
 
     /// How a device signs in: as itself with the `password` of its own, unless the command line says

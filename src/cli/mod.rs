@@ -4,9 +4,13 @@ mod api;
 mod broker;
 mod device;
 mod import;
+mod login;
 mod monitor;
+mod people;
+mod reset_password;
 mod serve;
 mod text;
+mod token;
 
 use crate::config::ServeArgs;
 use anstream::eprintln;
@@ -35,6 +39,16 @@ enum Command {
     Device(device::DeviceArgs),
     /// Import movements from CSV through the API
     Import(import::ImportArgs),
+    /// Sign in and print a token for the other commands
+    Login(login::LoginArgs),
+    /// End the session of ATALAYA_TOKEN
+    Logout(login::LogoutArgs),
+    /// Make, list and change people
+    User(people::UserArgs),
+    /// Make, list and revoke tokens of programs
+    Token(people::TokensArgs),
+    /// Give a user who cannot get in a new password, with the server stopped
+    ResetPassword(Box<reset_password::ResetArgs>),
 }
 
 /// The command line, with empty variables counting as unset: compose files and `.env` leave them.
@@ -77,6 +91,11 @@ pub fn main() -> ExitCode {
         Some(Command::Monitor(args)) => monitor::run(&args),
         Some(Command::Device(args)) => device::run(&args),
         Some(Command::Import(args)) => import::run(&args),
+        Some(Command::Login(args)) => login::run(&args),
+        Some(Command::Logout(args)) => login::log_out(&args),
+        Some(Command::User(args)) => people::run_user(&args),
+        Some(Command::Token(args)) => people::run_token(&args),
+        Some(Command::ResetPassword(args)) => reset_password::run(*args),
     };
     match result {
         Ok(code) => code,

@@ -4,6 +4,7 @@ use crate::application::Application;
 use crate::clock::Clock;
 use crate::config::{Config, MqttConfig, ServeArgs};
 use crate::contained::is_contained;
+use crate::first_run::DEMO_PASSWORD;
 use crate::logging;
 use anstream::println;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -112,29 +113,77 @@ fn print_banner(application: &Application, logs: &str) {
     }
     println!("  database    {}", config.database.path().display());
     println!("  logs        {logs}");
-    let account = if config.demo {
-        println!("  demo        accounts 1350509525, 1315151515 and 0912345678 are open");
+    if config.demo {
+        print_demo(application);
+    } else {
+        print_first_steps(application);
+    }
+    println!("Ctrl-C here stops the service.\n");
+}
+
+/// How this program was started, for lines to be copied.
+fn this_program() -> String {
+    std::env::args()
+        .next()
+        .unwrap_or_else(|| "atalaya".to_owned())
+}
+
+/// The options with which client commands find this server, where it is not where they look.
+fn url_option(application: &Application) -> String {
+    let http = application.http();
+    if http.to_string() == "127.0.0.1:5001" {
         String::new()
     } else {
-        format!(
-            "  curl -s http://{http}/api/v1/cuentas -H 'content-type: application/json' \
-             -d '{{\"cedula\":\"1350509525\",\"nombres\":\"Stefano\",\"apellidos\":\"Aguilar\"}}'\n"
-        )
-    };
+        format!(" --url http://{http}")
+    }
+}
+
+/// The way in where nobody was in before, and what to do next.
+#[allow(
+    clippy::print_stdout,
+    reason = "the banner is for the person who typed the command"
+)]
+fn print_first_steps(application: &Application) {
+    let (this, url) = (this_program(), url_option(application));
+    if let Some(password) = &application.welcome().admin_password {
+        println!(
+            "\n  FIRST START: sign in as `admin` with this password. It is shown this once and"
+        );
+        println!("  must be changed:   {password}");
+    }
+    let empresa = &application.config().company;
     println!("\nFrom another terminal:");
+    println!("  export ATALAYA_TOKEN=$({this} login admin{url})");
+    println!("  {this} user add cajera-ana --rol cajero --empresa {empresa}{url}");
+    println!("  {this} user add vigia --rol operador{url}");
+}
+
+/// What `--demo` has made, loudly, and lines to be copied.
+#[allow(
+    clippy::print_stdout,
+    reason = "the banner is for the person who typed the command"
+)]
+fn print_demo(application: &Application) {
+    let (this, url, http) = (this_program(), url_option(application), application.http());
+    println!("  demo        accounts 1350509525, 1315151515 and 0912345678 are open");
+    println!("\n  *** DEMO: these users exist, and the whole world knows their password. ***");
+    println!("  *** Without --demo they are shut out; never use --demo with real money. ***");
+    println!("      demo (cajero, operador, auditor), demo-admin, demo-operador, demo-cajero,");
+    println!("      demo-cliente, demo-auditor   password: {DEMO_PASSWORD}");
+    println!("\nFrom another terminal:");
+    if let Some(token) = &application.welcome().demo_token {
+        println!("  export ATALAYA_TOKEN={}", token.reveal());
+    }
     println!(
-        "{account}  curl -s http://{http}/api/v1/cuentas/1350509525/depositos \
-         -H 'content-type: application/json' -H \"idempotency-key: $(date +%s%N)\" -d '{{\"monto\":150}}'"
+        "  curl -s http://{http}/api/v1/cuentas/1350509525/depositos \
+         -H \"authorization: Bearer $ATALAYA_TOKEN\" -H 'content-type: application/json' \
+         -H \"idempotency-key: $(date +%s%N)\" -d '{{\"monto\":150}}'"
     );
     if let Some(options) = monitor_options(application) {
-        let this = std::env::args()
-            .next()
-            .unwrap_or_else(|| "atalaya".to_owned());
         println!("  {this} monitor{options}   shows the events live");
         println!(
-            "  {this} device enrol boton-1 --url http://{http} && \\\n  \
+            "  {this} device enrol boton-1{url} && \\\n  \
              {this} device send boton-1.json ROJO{options}   raises an alarm"
         );
     }
-    println!("Ctrl-C here stops the service.\n");
 }

@@ -27,8 +27,6 @@ use crate::wire::access::{
 use crate::wire::numbers::Moment;
 use crate::wire::resources::Page;
 use crate::wire::{Problem, ProblemKind, Reason};
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 /// A day in microseconds.
 const DAY: i64 = 86_400_000_000;
@@ -575,8 +573,7 @@ fn new_username(text: &str) -> Result<Slug, Failure> {
 
 /// A password that is easy to type and impossible to guess, with what to tell.
 fn made_password() -> Result<(Password, Option<String>), Failure> {
-    let random: [u8; 15] = random().map_err(|_| ProblemKind::Internal)?;
-    let text = BASE64_URL_SAFE_NO_PAD.encode(random);
+    let text = crate::first_run::made_password().map_err(|_| ProblemKind::Internal)?;
     Ok((Password::typed(&text), Some(text)))
 }
 

@@ -470,6 +470,7 @@ async fn the_device_commands_sign_in_as_the_device() {
             .current_dir(atalaya.folder())
             .env_clear()
             .env("ATALAYA_URL", atalaya.client().base())
+            .env("ATALAYA_TOKEN", atalaya.token())
             .env("MQTT_BROKER_PORT", atalaya.mqtt_port.to_string())
             .arg("device")
             .args(words);

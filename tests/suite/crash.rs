@@ -333,6 +333,7 @@ fn import(atalaya: &Atalaya, file: &Path, rate: u32) -> Child {
         .args(["--url", atalaya.client().base()])
         .args(["--rate", &rate.to_string(), "--json"])
         .env_clear()
+        .env("ATALAYA_TOKEN", atalaya.token())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

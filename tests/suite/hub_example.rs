@@ -2,7 +2,7 @@
 //! against a real broker.
 
 use crate::support::device::register;
-use crate::support::{Atalaya, Mosquitto, eventually, run};
+use crate::support::{Atalaya, Mosquitto, access, eventually, run};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -150,6 +150,8 @@ fn device(atalaya: &Atalaya, broker: &Mosquitto, words: &[&str]) -> Command {
         .current_dir(atalaya.folder())
         .env_clear()
         .env("ATALAYA_URL", atalaya.client().base())
+        // Scenarios make companies, which is an admin's.
+        .env("ATALAYA_TOKEN", access::ADMIN_TOKEN)
         .env("MQTT_BROKER_HOST", "127.0.0.1")
         .env("MQTT_BROKER_PORT", broker.port.to_string())
         .arg("device")

@@ -18,6 +18,7 @@
 )]
 
 mod access;
+mod access_cli;
 mod access_matrix;
 mod broker_access;
 mod broker_trust;

@@ -13,8 +13,8 @@ async fn monitor(port: u16, arguments: &[&str]) -> Watched {
         .current_dir(std::env::temp_dir())
         .args(["monitor", "--port", &port.to_string()])
         .args(arguments);
-    if let Some((user, password)) = logins::of(port, "") {
-        command.args(["--mqtt-username", &user, "--mqtt-password", &password]);
+    if let Some((_, token)) = logins::of(port, "") {
+        command.env("ATALAYA_TOKEN", token);
     }
     let monitor = Watched::start(command);
     monitor.wait_for_error("conectado a").await;

@@ -4,6 +4,7 @@ use super::credentials::{self, Credentials, CredentialsError, Vault};
 use super::registry::{Registered, Registration, Registry, RegistryError};
 use crate::cli::api::BaseUrl;
 use crate::cli::text::Shown;
+use crate::cli::token::TokenArgs;
 use crate::domain::{Algorithm, DeviceAddress, Slug};
 use anstream::{eprintln, println};
 use std::error::Error;
@@ -83,6 +84,9 @@ pub(super) struct EnrolArgs {
         value_parser = BaseUrl::parse
     )]
     url: BaseUrl,
+
+    #[command(flatten)]
+    token: TokenArgs,
 }
 
 /// Why a device is not enrolled, beyond what the server or the file system say.
@@ -170,7 +174,7 @@ pub(super) async fn run(args: &EnrolArgs) -> Result<ExitCode, Box<dyn Error>> {
     // A file that cannot be written is found out before the server has made a key for it.
     vault.rehearse()?;
 
-    let registry = Registry::new(args.url.clone(), PATIENCE);
+    let registry = Registry::new(args.url.clone(), PATIENCE, args.token.resolve()?);
     let (new, registered) = enrol(&registry, enrolment(args, old.as_ref())?).await?;
     if let Err(write) = vault.write(&new) {
         let revoked = match registry.revoke(&new.address.device, &new.kid).await {

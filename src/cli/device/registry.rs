@@ -4,6 +4,7 @@ use super::credentials::Password;
 use super::jws::{Key, thirty_two};
 use crate::cli::api::{Answer, Api, BaseUrl, Call, Failure};
 use crate::cli::text::Shown;
+use crate::domain::token::Token;
 use crate::domain::{Algorithm, DeviceAddress, Slug};
 use crate::wire::events::json;
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,13 @@ impl std::fmt::Display for Refusal {
             "empresa_no_existe" | "sede_no_existe" | "sede_no_encontrada" => {
                 "créelas con --crear, o crear = true en un escenario"
             }
+            "no_autenticado" | "token_invalido" => {
+                "inicie sesión: export ATALAYA_TOKEN=$(atalaya login USUARIO)"
+            }
+            "no_permitido" => {
+                "hace falta el rol operador de esa empresa; para crear empresas y sedes, admin"
+            }
+            "debe_cambiar_contrasena" => "atalaya login la cambia",
             _ => return Ok(()),
         };
         write!(f, " ({advice})")
@@ -202,10 +210,11 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// The registry of the server at `url`, which has `patience` to begin to answer.
-    pub(super) fn new(url: BaseUrl, patience: Duration) -> Self {
+    /// The registry of the server at `url`, which is shown `token` and has `patience` to begin to
+    /// answer.
+    pub(super) fn new(url: BaseUrl, patience: Duration, token: Option<Token>) -> Self {
         Self {
-            api: Api::new(url.clone(), CONNECTIONS),
+            api: Api::new(url.clone(), CONNECTIONS, token),
             url,
             patience,
         }
@@ -217,6 +226,12 @@ impl Registry {
     /// [`RegistryError`].
     pub(super) async fn create_place(&self, address: &DeviceAddress) -> Result<(), RegistryError> {
         let (company, site) = (address.company.as_str(), address.site.as_str());
+        // To make companies and sites is an admin's; most of the time they are there.
+        let what = format!("la sede {company}/{site}");
+        let call = Call::get(format!("/sedes/{company}/{site}"));
+        if self.ask(&call, &what).await?.status == 200 {
+            return Ok(());
+        }
         let body = json(&CompanyBody {
             empresa: company,
             nombre: company,

@@ -217,7 +217,7 @@ async fn over_http(
     message: &Message,
     deadline: Instant,
 ) -> Result<Outcome, SendError> {
-    let api = Api::new(args.url.clone(), 1);
+    let api = Api::new(args.url.clone(), 1, None);
     let call = Call::post("/alertas", message.bytes.clone()).of_type("application/jose");
     let (mut wait, mut reached) = (FIRST_WAIT, false);
     loop {

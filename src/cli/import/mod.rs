@@ -20,6 +20,8 @@ mod tests;
 mod verdict;
 
 use crate::cli::api::{Api, BaseUrl};
+use crate::cli::token::TokenArgs;
+use crate::domain::token::Token;
 use crate::domain::{AccountId, Money};
 use anstream::{eprintln, println};
 use courier::{Courier, Pacer, Stopped};
@@ -56,6 +58,9 @@ pub(super) struct ImportArgs {
     )]
     url: BaseUrl,
 
+    #[command(flatten)]
+    token: TokenArgs,
+
     /// Movements per second at most; 0 sends as fast as the server answers
     #[arg(long, default_value_t = 0)]
     rate: u32,
@@ -86,7 +91,8 @@ pub(super) fn run(args: &ImportArgs) -> Result<ExitCode, Box<dyn Error>> {
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
-    let summary = actix_web::rt::System::new().block_on(import(args, &plan));
+    let token = args.token.resolve()?;
+    let summary = actix_web::rt::System::new().block_on(import(args, &plan, token));
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     } else {
@@ -104,11 +110,11 @@ fn read(args: &ImportArgs) -> Result<Plan, PlanError> {
 }
 
 /// Sends the plan until it is done, stopped or interrupted.
-async fn import(args: &ImportArgs, plan: &Plan) -> Summary {
+async fn import(args: &ImportArgs, plan: &Plan, token: Option<Token>) -> Summary {
     let progress = Progress::new(plan.movements);
     let concurrency = usize::from(args.concurrency);
     let courier = Courier::new(
-        Api::new(args.url.clone(), concurrency),
+        Api::new(args.url.clone(), concurrency, token),
         Pacer::new(args.rate),
         Duration::from_secs(args.patience),
         &progress,

@@ -1,6 +1,7 @@
 //! What `atalaya monitor` is told on its command line and by its environment.
 
 use crate::cli::broker::BrokerArgs;
+use crate::cli::token::TokenArgs;
 use crate::domain::AccountId;
 use std::num::NonZeroU64;
 
@@ -38,6 +39,9 @@ pub(in crate::cli) struct MonitorArgs {
     /// Exit after this many lines
     #[arg(long, value_name = "N")]
     pub(super) count: Option<NonZeroU64>,
+
+    #[command(flatten)]
+    pub(super) token: TokenArgs,
 
     #[command(flatten)]
     pub(super) broker: BrokerArgs,

@@ -288,7 +288,7 @@ fn options(args: &MonitorArgs) -> Result<MqttOptions, Box<dyn Error>> {
     let mut properties = ConnectProperties::new();
     properties.max_packet_size = Some(MAX_PACKET);
     options.set_connect_properties(properties);
-    if let Some(login) = args.broker.login()? {
+    if let Some(login) = args.broker.login_of_person(&args.token)? {
         options.set_credentials(login.user, login.password);
     }
     Ok(options)

@@ -4,10 +4,9 @@ use super::super::credentials::{Credentials, CredentialsError, Numbers, Vault};
 use super::super::enrol::{Enrolment, enrol};
 use super::super::jws::{Key, base64url};
 use super::super::link::LinkSettings;
-use super::super::registry::{PATIENCE, Registry, RegistryError};
+use super::super::registry::{Registry, RegistryError};
 use super::super::scenario::{Forgery, Group, Scenario};
 use super::player::Role;
-use crate::cli::api::BaseUrl;
 use crate::cli::broker::BrokerArgs;
 use crate::config::ConfigError;
 use crate::domain::DeviceAddress;
@@ -74,7 +73,7 @@ pub(super) struct Casting<'a> {
 }
 
 impl<'a> Casting<'a> {
-    /// Prepares to enrol at `url`, if the scenario asks for it.
+    /// Prepares to enrol at `registry`, if the scenario asks for it.
     ///
     /// # Errors
     /// Where the folder cannot be made.
@@ -82,8 +81,7 @@ impl<'a> Casting<'a> {
         scenario: &'a Scenario,
         folder: &'a Path,
         broker: &'a BrokerArgs,
-        url: Option<&BaseUrl>,
-        default_url: BaseUrl,
+        registry: Option<Registry>,
     ) -> Result<Self, CastError> {
         let made = std::fs::DirBuilder::new()
             .recursive(true)
@@ -93,10 +91,6 @@ impl<'a> Casting<'a> {
             path: folder.display().to_string(),
             error,
         })?;
-        let registry = scenario.enrolar.as_ref().map(|enrolment| {
-            let url = url.or(enrolment.url.as_ref()).cloned();
-            Registry::new(url.unwrap_or(default_url), PATIENCE)
-        });
         Ok(Self {
             scenario,
             folder,

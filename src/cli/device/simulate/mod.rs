@@ -11,10 +11,12 @@ mod reflexes;
 mod stage;
 mod tally;
 
+use super::registry::{PATIENCE, Registry};
 use super::scenario::{Scenario, Span};
 use crate::cli::api::BaseUrl;
 use crate::cli::broker::BrokerArgs;
 use crate::cli::serve::raise_file_limit;
+use crate::cli::token::TokenArgs;
 use anstream::eprintln;
 use cast::Casting;
 use player::{Player, Progress};
@@ -57,6 +59,9 @@ pub(super) struct SimulateArgs {
     /// Address of the server, where the scenario enrols devices
     #[arg(long, env = "ATALAYA_URL", value_parser = BaseUrl::parse)]
     url: Option<BaseUrl>,
+
+    #[command(flatten)]
+    token: TokenArgs,
 
     /// Folder of the devices' credentials
     #[arg(long, value_name = "DIR", default_value_os_t = cast::default_folder())]
@@ -132,8 +137,13 @@ async fn cast(
     act: &watch::Receiver<Act>,
 ) -> Result<Vec<Player>, Box<dyn Error>> {
     let default_url = BaseUrl::parse("http://127.0.0.1:5001")?;
-    let (folder, url) = (&args.credenciales, args.url.as_ref());
-    let mut casting = Casting::new(scenario, folder, &args.broker, url, default_url)?;
+    let url = args
+        .url
+        .clone()
+        .or_else(|| scenario.enrolar.as_ref()?.url.clone());
+    let registry = Registry::new(url.unwrap_or(default_url), PATIENCE, args.token.resolve()?);
+    let registry = scenario.enrolar.is_some().then_some(registry);
+    let mut casting = Casting::new(scenario, &args.credenciales, &args.broker, registry)?;
     let mut roles = Vec::new();
     for group in &scenario.dispositivos {
         for address in group.addresses()? {
