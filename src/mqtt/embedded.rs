@@ -513,6 +513,7 @@ impl EmbeddedBroker for Mqtt5Broker {
 mod tests {
     use super::*;
     use mqtt5::broker::storage::{ClientSession, MemoryBackend};
+    use mqtt5::protocol::v5::properties::Properties;
 
     /// Lets everybody in by the name of their client id, until it is told to show one out.
     #[derive(Default)]
@@ -583,8 +584,8 @@ mod tests {
                 username: None,
                 password: None,
                 will: None,
-                properties: Default::default(),
-                will_properties: Default::default(),
+                properties: Properties::default(),
+                will_properties: Properties::default(),
             };
             assert!(gate.admit(&connect).is_some());
         }
