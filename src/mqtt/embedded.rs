@@ -508,3 +508,92 @@ impl EmbeddedBroker for Mqtt5Broker {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mqtt5::broker::storage::{ClientSession, MemoryBackend};
+    use mqtt5::protocol::v5::properties::Properties;
+
+    /// Lets everybody in by the name of their client id, until it is told to show one out.
+    #[derive(Default)]
+    struct Open(Mutex<Option<String>>);
+
+    impl Gatekeeper for Open {
+        fn authenticate(
+            &self,
+            client_id: &str,
+            _user: Option<&str>,
+            _password: Option<&[u8]>,
+        ) -> Option<Admission> {
+            Some(Admission {
+                user: client_id.to_owned(),
+                grant: [0; 32],
+            })
+        }
+
+        fn still_admits(&self, client_id: &str, _admission: &Admission) -> bool {
+            self.0.lock().unwrap().as_deref() != Some(client_id)
+        }
+
+        fn may_publish(&self, _user: Option<&str>, topic: &str) -> bool {
+            topic == "own"
+        }
+
+        fn may_subscribe(&self, _user: Option<&str>, _filter: &str) -> bool {
+            true
+        }
+    }
+
+    fn gate(keeper: Arc<Open>) -> Gate {
+        Gate {
+            keeper,
+            storage: Some(Arc::new(DynamicStorage::Memory(MemoryBackend::new()))),
+            inside: Mutex::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_is_of_who_made_it() {
+        let gate = gate(Arc::default());
+        let storage = gate.storage.clone().unwrap();
+        for (owner, stays) in [
+            (Some("hardware/b"), true),
+            (Some("guest"), false),
+            (None, false),
+        ] {
+            let mut session = ClientSession::new("b", true, Some(60));
+            session.user_id = owner.map(str::to_owned);
+            storage.store_session(session).await.unwrap();
+            gate.clear_foreign_session("b", "hardware/b").await;
+            let found = storage.get_session("b").await.unwrap();
+            assert_eq!(found.is_some(), stays, "{owner:?}");
+        }
+    }
+
+    #[test]
+    fn who_may_not_stay_is_known_before_they_are_connected() {
+        let keeper = Arc::new(Open::default());
+        let gate = gate(Arc::clone(&keeper));
+        for id in ["a", "b"] {
+            let connect = ConnectPacket {
+                protocol_version: 5,
+                clean_start: true,
+                keep_alive: 30,
+                client_id: id.to_owned(),
+                username: None,
+                password: None,
+                will: None,
+                properties: Properties::default(),
+                will_properties: Properties::default(),
+            };
+            assert!(gate.admit(&connect).is_some());
+        }
+        assert!(gate.review().out.is_empty());
+        *keeper.0.lock().unwrap() = Some("b".to_owned());
+        assert_eq!(gate.review().out, ["b"]);
+        gate.forget("b");
+        assert_eq!(gate.review().out, ["b"], "too early to be forgotten");
+        assert!(gate.review().settled.is_empty());
+    }
+}

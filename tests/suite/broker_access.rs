@@ -427,7 +427,7 @@ async fn what_ends_access_ends_the_connection_within_a_second() {
 }
 
 #[actix_web::test]
-async fn a_session_outlives_a_new_password_and_is_nobody_elses() {
+async fn a_session_outlives_a_new_password_and_a_restart() {
     let mut atalaya = Atalaya::with_embedded_broker().start().await;
     let client = atalaya.client();
     let button = Device::enrol(&client, "boton-1").await;
