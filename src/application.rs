@@ -16,7 +16,7 @@ use crate::actors::session::websocket::Lobby;
 use crate::actors::session_hub::{CloseAll, SessionHub};
 use crate::actors::statistics::StatisticsActor;
 use crate::clock::Clock;
-use crate::config::{Config, MqttConfig};
+use crate::config::{Config, ConfigError, MqttConfig};
 use crate::desk::{Desk, DeskParts};
 use crate::domain::password::Password;
 use crate::domain::token::Token;
@@ -37,6 +37,7 @@ use crate::storage::{
     AccessCommand, AccessOrder, AccessSettings, AccessView, Feed, Head, HubSettings, HubView,
     Installation, Location, ReadPool, StorageError, Writer, access, queries, registry_queries,
 };
+use crate::tls;
 use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
 use prometheus::Registry;
@@ -88,6 +89,9 @@ pub enum ApplicationError {
     /// The embedded broker.
     #[error("{0}")]
     Broker(String),
+    /// A file of the configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The metrics; a defect.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -203,6 +207,7 @@ impl Application {
             },
             allowed_origins: Arc::new(config.allowed_origins.clone()),
             max_connections: config.max_connections,
+            tls: config.tls.as_ref().map(tls::server).transpose()?,
         };
         let server = http::server(listener, parts).map_err(ApplicationError::Http)?;
         let writer = storage.writer;
@@ -592,7 +597,12 @@ async fn start_broker(
     let client_id = format!("atalaya-{}", config.node);
     match &config.mqtt {
         MqttConfig::Off => Ok((None, None)),
-        MqttConfig::External { host, port, login } => {
+        MqttConfig::External {
+            host,
+            port,
+            login,
+            tls,
+        } => {
             let (host, port, login) = (host.clone(), *port, login.clone());
             Ok((
                 None,
@@ -600,13 +610,18 @@ async fn start_broker(
                     host,
                     port,
                     login,
+                    tls: tls.clone(),
                     client_id,
                 }),
             ))
         }
-        MqttConfig::Embedded { tcp, websocket } => {
+        MqttConfig::Embedded {
+            tcp,
+            websocket,
+            tls,
+        } => {
             let gates = (view, people);
-            start_embedded(config, http, gates, (*tcp, *websocket), client_id).await
+            start_embedded(config, http, gates, (*tcp, *websocket, *tls), client_id).await
         }
     }
 }
@@ -616,7 +631,7 @@ async fn start_embedded(
     config: &Config,
     http: SocketAddr,
     (view, people): (&Arc<HubView>, TokenGate),
-    (tcp, websocket): (SocketAddr, SocketAddr),
+    (tcp, websocket, tls): (SocketAddr, SocketAddr, Option<SocketAddr>),
     client_id: String,
 ) -> Result<Started, ApplicationError> {
     use crate::config::Login;
@@ -627,11 +642,17 @@ async fn start_embedded(
     let mut origins = config.allowed_origins.clone();
     // Our own page comes from the HTTP port and connects to the broker's.
     for host in ["localhost", "127.0.0.1", "[::1]"] {
-        origins.push(format!("http://{host}:{}", http.port()));
+        let scheme = if config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        origins.push(format!("{scheme}://{host}:{}", http.port()));
     }
     let broker = embedded::start(embedded::Settings {
         tcp,
         websocket,
+        tls: tls.zip(config.tls.clone()),
         folder: config.data_dir.join("mqtt"),
         allowed_origins: origins,
         gatekeeper: Arc::new(RegistryGate::new(
@@ -651,6 +672,7 @@ async fn start_embedded(
             user: OWN_USER.to_owned(),
             password,
         }),
+        tls: None,
         client_id,
     };
     Ok((Some(Box::new(broker)), Some(address)))
@@ -662,7 +684,7 @@ async fn start_embedded(
     _config: &Config,
     _http: SocketAddr,
     _gates: (&Arc<HubView>, TokenGate),
-    _listen: (SocketAddr, SocketAddr),
+    _listen: (SocketAddr, SocketAddr, Option<SocketAddr>),
     _client_id: String,
 ) -> Result<Started, ApplicationError> {
     Err(ApplicationError::Broker(

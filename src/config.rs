@@ -7,9 +7,10 @@ use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{CedulaCheck, Money, Slug};
 use crate::storage::Location;
+use crate::tls::{self, ClientTls};
 use clap::{Args, ValueEnum};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -129,9 +130,28 @@ pub struct ServeArgs {
     )]
     pub bind_address: IpAddr,
 
-    /// Must be true for any address but loopback: nobody is asked for a password yet
-    #[arg(long, env = "ALLOW_REMOTE", help_heading = "Network")]
-    pub allow_remote: bool,
+    /// Certificate (PEM, its chain behind it) of HTTPS, and of MQTTS on the embedded broker
+    #[arg(
+        long,
+        env = "TLS_CERT_FILE",
+        requires = "tls_key_file",
+        help_heading = "Network"
+    )]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// Its private key (PEM)
+    #[arg(
+        long,
+        env = "TLS_KEY_FILE",
+        requires = "tls_cert_file",
+        help_heading = "Network"
+    )]
+    pub tls_key_file: Option<PathBuf>,
+
+    /// Must be spelt `sin-tls` to serve any address but loopback without TLS: passwords, tokens and
+    /// balances are then read by whoever is on the way
+    #[arg(long, env = "ALLOW_REMOTE", value_enum, help_heading = "Network")]
+    pub allow_remote: Option<AllowRemote>,
 
     /// Port of REST, WebSocket (/ws) and the page; 0 takes a free one
     #[arg(
@@ -178,6 +198,19 @@ pub struct ServeArgs {
     )]
     pub mqtt_broker_port: u16,
 
+    /// Port of MQTT over TLS on the embedded broker, where there is a certificate; 0 takes a free one
+    #[arg(
+        long,
+        env = "MQTT_TLS_PORT",
+        default_value_t = 8883,
+        help_heading = "MQTT"
+    )]
+    pub mqtt_tls_port: u16,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment would end up as a help heading")]
+    pub mqtt_tls: MqttTlsArgs,
+
     /// Port of MQTT over WebSocket on the embedded broker; 0 takes a free one
     #[arg(
         long,
@@ -203,6 +236,78 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment would end up as a help heading")]
     pub logs: LogArgs,
+}
+
+/// `ALLOW_REMOTE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AllowRemote {
+    /// Serve other machines without TLS
+    SinTls,
+}
+
+/// TLS to a broker elsewhere.
+#[derive(Debug, Clone, Args, Default)]
+pub struct MqttTlsArgs {
+    /// Whether to speak TLS to a broker elsewhere; its port is then 8883 most of the time
+    #[arg(long, env = "MQTT_TLS", value_enum, default_value_t = Switch::Off, help_heading = "MQTT")]
+    pub mqtt_tls: Switch,
+
+    /// The authority (PEM) that vouches for the broker; the system's where none is named
+    #[arg(long, env = "MQTT_CA_FILE", help_heading = "MQTT")]
+    pub mqtt_ca_file: Option<PathBuf>,
+
+    /// Certificate (PEM) to show to the broker
+    #[arg(
+        long,
+        env = "MQTT_CLIENT_CERT_FILE",
+        requires = "mqtt_client_key_file",
+        help_heading = "MQTT"
+    )]
+    pub mqtt_client_cert_file: Option<PathBuf>,
+
+    /// Its private key (PEM)
+    #[arg(
+        long,
+        env = "MQTT_CLIENT_KEY_FILE",
+        requires = "mqtt_client_cert_file",
+        help_heading = "MQTT"
+    )]
+    pub mqtt_client_key_file: Option<PathBuf>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Switch {
+    /// On
+    On,
+    /// Off
+    #[default]
+    Off,
+}
+
+impl MqttTlsArgs {
+    /// How to speak TLS, if it is to be spoken.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where a file is not what it should be.
+    pub fn resolve(&self) -> Result<Option<ClientTls>, ConfigError> {
+        if self.mqtt_tls == Switch::Off {
+            return Ok(None);
+        }
+        let files = self
+            .mqtt_client_cert_file
+            .clone()
+            .zip(self.mqtt_client_key_file.clone());
+        let identity = files.map(|(certificate, key)| tls::Identity { certificate, key });
+        let ca = self.mqtt_ca_file.as_deref();
+        tls::client(
+            ca.map(|path| ("MQTT_CA_FILE", path)),
+            identity
+                .as_ref()
+                .map(|identity| (identity, "MQTT_CLIENT_CERT_FILE", "MQTT_CLIENT_KEY_FILE")),
+        )
+        .map(Some)
+    }
 }
 
 /// How the first admin gets in.
@@ -417,6 +522,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What the HTTP port binds to.
     pub http: SocketAddr,
+    /// What HTTPS shows; HTTP without it.
+    pub tls: Option<tls::Identity>,
     /// Origins beyond our own.
     pub allowed_origins: Vec<String>,
     /// Connections at once.
@@ -468,6 +575,8 @@ pub enum MqttConfig {
         tcp: SocketAddr,
         /// What MQTT over WebSocket binds to.
         websocket: SocketAddr,
+        /// What MQTT over TLS binds to, where there is a certificate.
+        tls: Option<SocketAddr>,
     },
     /// One that is there.
     External {
@@ -477,6 +586,8 @@ pub enum MqttConfig {
         port: u16,
         /// How to sign in.
         login: Option<Login>,
+        /// How to speak TLS, if it is to be spoken.
+        tls: Option<ClientTls>,
     },
 }
 
@@ -484,10 +595,13 @@ impl TryFrom<ServeArgs> for Config {
     type Error = ConfigError;
 
     fn try_from(args: ServeArgs) -> Result<Self, ConfigError> {
-        if !args.bind_address.is_loopback() && !args.allow_remote {
+        let files = args.tls_cert_file.clone().zip(args.tls_key_file.clone());
+        let tls = files.map(|(certificate, key)| tls::Identity { certificate, key });
+        if !args.bind_address.is_loopback() && tls.is_none() && args.allow_remote.is_none() {
             return Err(ConfigError(format!(
-                "BIND_ADDRESS={} is open to other machines, and nobody is asked for a password \
-                 yet; set ALLOW_REMOTE=true if that is what you want",
+                "BIND_ADDRESS={} is open to other machines, and without TLS whoever is on the way \
+                 reads passwords, tokens and balances; set TLS_CERT_FILE and TLS_KEY_FILE, or \
+                 ALLOW_REMOTE=sin-tls if something else protects the way",
                 args.bind_address
             )));
         }
@@ -509,6 +623,13 @@ impl TryFrom<ServeArgs> for Config {
         let database =
             Location::parse(&args.database_url).map_err(|e| ConfigError(e.to_string()))?;
         let at = |port| SocketAddr::new(args.bind_address, port);
+        // Beside MQTT over TLS the plain ports are for this machine alone.
+        let plain = |port| match (&tls, args.allow_remote) {
+            (Some(_), None) if !args.bind_address.is_loopback() => {
+                SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+            }
+            _ => at(port),
+        };
         let mqtt = match (
             args.mqtt,
             args.mqtt_broker_host.filter(|host| !host.is_empty()),
@@ -518,10 +639,12 @@ impl TryFrom<ServeArgs> for Config {
                 host,
                 port: args.mqtt_broker_port,
                 login: args.credentials.resolve()?,
+                tls: args.mqtt_tls.resolve()?,
             },
             (MqttMode::On, None) if cfg!(feature = "embedded-broker") => MqttConfig::Embedded {
-                tcp: at(args.mqtt_broker_port),
-                websocket: at(args.mqtt_ws_port),
+                tcp: plain(args.mqtt_broker_port),
+                websocket: plain(args.mqtt_ws_port),
+                tls: tls.is_some().then(|| at(args.mqtt_tls_port)),
             },
             (MqttMode::On, None) => {
                 return Err(ConfigError(
@@ -543,6 +666,7 @@ impl TryFrom<ServeArgs> for Config {
             database,
             data_dir: args.data_dir,
             http: at(args.http_port),
+            tls,
             allowed_origins: args.allowed_origins,
             max_connections: args.max_connections,
             mqtt,
@@ -643,12 +767,11 @@ mod tests {
     fn only_loopback_without_a_word() {
         assert!(config(&[]).is_ok());
         assert!(config(&["--bind-address", "::1"]).is_ok());
-        assert!(
-            config(&["--bind-address", "0.0.0.0"])
-                .unwrap_err()
-                .contains("ALLOW_REMOTE")
-        );
-        assert!(config(&["--bind-address", "0.0.0.0", "--allow-remote"]).is_ok());
+        let open = ["--bind-address", "0.0.0.0"];
+        assert!(config(&open).unwrap_err().contains("ALLOW_REMOTE"));
+        let said = |word| config(&[&open[..], &["--allow-remote", word]].concat());
+        assert!(said("sin-tls").is_ok());
+        assert!(said("true").is_err());
     }
 
     #[test]

@@ -82,4 +82,5 @@ pub mod logging;
 pub mod mqtt;
 pub mod origin;
 pub mod storage;
+pub mod tls;
 pub mod wire;

@@ -1,12 +1,15 @@
 //! The API over HTTP: one request, one answer or a reason why there is none.
 
+use crate::config::ConfigError;
 use crate::domain::token::Token;
+use crate::tls;
 use awc::error::{ConnectError, SendRequestError};
 use awc::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use awc::http::{Method, Uri, Version};
+use awc::http::{Method, Uri};
 use awc::{Client, Connector};
 use bytes::Bytes;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The longest wait for one answer; a group commit takes milliseconds, a busy machine seconds.
@@ -18,23 +21,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest answer that is read; an account or a problem document has a few hundred bytes.
 const MAX_BODY: usize = 64 * 1024;
 
+/// The variable that names the authority of an https server, where it is not one of the system's.
+const CA_FILE: &str = "ATALAYA_CA_FILE";
+
 /// Where the API is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct BaseUrl(String);
 
 impl BaseUrl {
-    /// Parses `http://host[:port][/prefix]`.
+    /// Parses `http://host[:port][/prefix]`, or `https://…`.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
     pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
         let uri: Uri = text.parse().map_err(|e| format!("{e}"))?;
         match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err("https is not supported yet; use http on a trusted network".to_owned());
-            }
-            _ => return Err("expected http://host:port".to_owned()),
+            Some("http" | "https") => {}
+            _ => return Err("expected http://host:port or https://host:port".to_owned()),
         }
         if uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
             return Err("expected http://host:port".to_owned());
@@ -158,20 +161,35 @@ pub(in crate::cli) struct Api {
 
 impl Api {
     /// A client of the server at `base` with at most `connections` connections, which shows `token`.
-    pub(in crate::cli) fn new(base: BaseUrl, connections: usize, token: Option<Token>) -> Self {
+    ///
+    /// # Errors
+    /// Where the authority of an https server cannot be read: the file that `ATALAYA_CA_FILE`
+    /// names, or the system's.
+    pub(in crate::cli) fn new(
+        base: BaseUrl,
+        connections: usize,
+        token: Option<Token>,
+    ) -> Result<Self, ConfigError> {
         let connector = Connector::new().limit(connections).timeout(CONNECT_TIMEOUT);
+        let connector = if base.0.starts_with("https:") {
+            let ca = std::env::var_os(CA_FILE).filter(|path| !path.is_empty());
+            let ca = ca.map(PathBuf::from);
+            let tls = tls::client(ca.as_deref().map(|path| (CA_FILE, path)), None)?;
+            connector.rustls_0_23(tls.0)
+        } else {
+            connector
+        };
         let client = Client::builder()
             .connector(connector)
-            .max_http_version(Version::HTTP_11)
             .timeout(REQUEST_TIMEOUT)
             // A redirected POST is repeated elsewhere, perhaps as a GET: better to stop and say so.
             .disable_redirects()
             .finish();
-        Self {
+        Ok(Self {
             client,
             base,
             token,
-        }
+        })
     }
 
     /// Sends `call` once.
@@ -248,14 +266,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_plain_http() {
+    fn addresses_are_those_of_http() {
         let base = BaseUrl::parse("http://127.0.0.1:5001/").unwrap();
         assert_eq!(base.to_string(), "http://127.0.0.1:5001");
-        assert!(
-            BaseUrl::parse("https://example.com")
-                .unwrap_err()
-                .contains("https")
-        );
+        assert!(BaseUrl::parse("https://example.com").is_ok());
         for text in [
             "",
             "127.0.0.1:5001",

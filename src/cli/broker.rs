@@ -1,8 +1,9 @@
 //! Which broker a client subcommand talks to.
 
 use super::token::TokenArgs;
-use crate::config::{ConfigError, Login, MqttCredentials};
+use crate::config::{ConfigError, Login, MqttCredentials, MqttTlsArgs};
 use crate::domain::Slug;
+use crate::tls::ClientTls;
 use std::fmt;
 
 /// Where `atalaya serve` puts its embedded broker.
@@ -23,6 +24,9 @@ pub(in crate::cli) struct BrokerArgs {
 
     #[command(flatten)]
     credentials: MqttCredentials,
+
+    #[command(flatten)]
+    tls: MqttTlsArgs,
 }
 
 impl fmt::Display for BrokerArgs {
@@ -58,6 +62,14 @@ impl BrokerArgs {
             user: crate::mqtt::people::ANY_USER.to_owned(),
             password: token.reveal().to_owned(),
         }))
+    }
+
+    /// How to speak TLS, if it is to be spoken.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where a file is not what it should be.
+    pub(in crate::cli) fn tls(&self) -> Result<Option<ClientTls>, ConfigError> {
+        self.tls.resolve()
     }
 
     /// How a device signs in: as itself with the `password` of its own, unless the command line says

@@ -77,7 +77,7 @@ async fn log_in(args: &LoginArgs) -> Result<ExitCode, Box<dyn Error>> {
             .to_owned(),
         None => ask_secret("Contraseña: ")?,
     };
-    let api = Api::new(args.server.url.clone(), 1, None);
+    let api = Api::new(args.server.url.clone(), 1, None)?;
     let mut body = json!({"usuario": user, "contrasena": password});
     if let Some(code) = &args.codigo {
         body["codigo"] = json!(code);
@@ -91,7 +91,7 @@ async fn log_in(args: &LoginArgs) -> Result<ExitCode, Box<dyn Error>> {
     let token = identity["token"].as_str().ok_or("respuesta inesperada")?;
     if identity["cambiar_contrasena"] == true {
         let token = Token::parse(token)?;
-        let api = Api::new(args.server.url.clone(), 1, Some(token));
+        let api = Api::new(args.server.url.clone(), 1, Some(token))?;
         choose_password(&api, &password).await?;
     }
     let until = identity["vence"].as_str().unwrap_or("?");
@@ -120,7 +120,7 @@ async fn choose_password(api: &Api, old: &str) -> Result<(), Box<dyn Error>> {
 /// Whatever a person has to mend.
 pub(super) fn log_out(args: &LogoutArgs) -> Result<ExitCode, Box<dyn Error>> {
     let token = args.token.resolve()?.ok_or("no hay ATALAYA_TOKEN")?;
-    let api = Api::new(args.server.url.clone(), 1, Some(token));
+    let api = Api::new(args.server.url.clone(), 1, Some(token))?;
     actix_web::rt::System::new().block_on(async {
         good(&call(&api, &Call::delete("/sesiones/actual")).await?)?;
         eprintln!("Sesión cerrada.");

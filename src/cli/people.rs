@@ -137,7 +137,7 @@ struct At {
 
 impl At {
     fn api(&self) -> Result<Api, Box<dyn Error>> {
-        Ok(Api::new(self.server.url.clone(), 1, self.token.resolve()?))
+        Ok(Api::new(self.server.url.clone(), 1, self.token.resolve()?)?)
     }
 }
 

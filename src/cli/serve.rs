@@ -100,11 +100,17 @@ fn print_banner(application: &Application, logs: &str) {
     let config = application.config();
     let http = application.http();
     println!("Atalaya {} is up.", env!("CARGO_PKG_VERSION"));
-    println!("  page, API   http://{http}/   (try the API: http://{http}/api/docs/)");
-    println!("  WebSocket   ws://{http}/ws");
+    let secure = if config.tls.is_some() { "s" } else { "" };
+    println!(
+        "  page, API   http{secure}://{http}/   (try the API: http{secure}://{http}/api/docs/)"
+    );
+    println!("  WebSocket   ws{secure}://{http}/ws");
     match (&config.mqtt, application.broker()) {
-        (_, Some((tcp, websocket))) => {
+        (MqttConfig::Embedded { tls, .. }, Some((tcp, websocket))) => {
             println!("  MQTT        {tcp}, over WebSocket {websocket}   (embedded broker)");
+            if let Some(tls) = tls {
+                println!("  MQTTS       {tls}");
+            }
         }
         (MqttConfig::External { host, port, .. }, _) => {
             println!("  MQTT        publishes to {host}:{port}");
@@ -131,10 +137,16 @@ fn this_program() -> String {
 /// The options with which client commands find this server, where it is not where they look.
 fn url_option(application: &Application) -> String {
     let http = application.http();
-    if http.to_string() == "127.0.0.1:5001" {
+    let secure = if application.config().tls.is_some() {
+        "s"
+    } else {
+        ""
+    };
+    let url = format!("http{secure}://{http}");
+    if url == "http://127.0.0.1:5001" {
         String::new()
     } else {
-        format!(" --url http://{http}")
+        format!(" --url {url}")
     }
 }
 

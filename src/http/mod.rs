@@ -33,6 +33,7 @@ use crate::actors::session::websocket::Lobby;
 use crate::desk::Desk;
 use crate::instruments::Instruments;
 use actix::Addr;
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, Route, web};
@@ -275,6 +276,9 @@ fn operation(method: &str, path: &str) -> Route {
 /// How long the head of a request may take.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long a TLS handshake may take.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
@@ -300,6 +304,8 @@ pub struct HttpParts {
     pub allowed_origins: Arc<Vec<String>>,
     /// Connections at once.
     pub max_connections: usize,
+    /// What HTTPS shows; HTTP without it.
+    pub tls: Option<rustls::ServerConfig>,
 }
 
 /// A server on `listener`. It runs when it is awaited.
@@ -308,6 +314,7 @@ pub struct HttpParts {
 /// Where the listener cannot be used.
 pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server> {
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let tls = parts.tls.clone();
     let connections = parts.max_connections.div_ceil(workers);
     let accepted = Connections::default();
     actix::spawn(accepted.clone().sweep(KEEP_ALIVE + HEAD_DEADLINE));
@@ -336,14 +343,23 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
     .keep_alive(KEEP_ALIVE)
     .shutdown_timeout(STOP_SECONDS)
     .disable_signals()
-    .on_connect(move |io, extensions| prepare(io, extensions, &accepted))
-    .listen(listener)?;
+    .tls_handshake_timeout(HANDSHAKE_DEADLINE)
+    .on_connect(move |io, extensions| prepare(io, extensions, &accepted));
+    let server = match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        None => server.listen(listener)?,
+    };
     Ok(server.run())
 }
 
 /// Readies a connection: small frames leave at once, and a session can be ended from outside.
 fn prepare(io: &dyn Any, extensions: &mut actix_web::dev::Extensions, accepted: &Connections) {
-    if let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>() {
+    type Plain = actix_web::rt::net::TcpStream;
+    let over_tls = || {
+        let secured = io.downcast_ref::<TlsStream<Plain>>()?;
+        Some(secured.get_ref().0)
+    };
+    if let Some(stream) = io.downcast_ref::<Plain>().or_else(over_tls) {
         let socket = socket2::SockRef::from(stream);
         // A connection that is gone already shows it when it is read.
         let _ = socket.set_tcp_nodelay(true);

@@ -6,6 +6,7 @@
 //! connection ends first.
 
 use crate::config::Login;
+use crate::tls::ClientTls;
 use crate::wire::events::{Event, Presence, Qos, RetainedMarker};
 use crate::wire::topics;
 use rumqttc::v5::mqttbytes::QoS;
@@ -16,7 +17,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{
     AsyncClient, ConnectionError, Event as Packets, EventLoop, MqttOptions, StateError,
 };
-use rumqttc::{NetworkOptions, Outgoing};
+use rumqttc::{NetworkOptions, Outgoing, TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub struct BrokerAddress {
     pub port: u16,
     /// How to sign in.
     pub login: Option<Login>,
+    /// How to speak TLS, if it is to be spoken.
+    pub tls: Option<ClientTls>,
     /// The client id.
     pub client_id: String,
 }
@@ -140,7 +143,16 @@ pub(super) fn base_options(broker: &BrokerAddress) -> MqttOptions {
     if let Some(login) = &broker.login {
         options.set_credentials(login.user.clone(), login.password.clone());
     }
+    if let Some(tls) = &broker.tls {
+        options.set_transport(transport(tls));
+    }
     options
+}
+
+/// TLS in the client's terms.
+#[must_use]
+pub fn transport(tls: &ClientTls) -> Transport {
+    Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(&tls.0)))
 }
 
 fn options(broker: &BrokerAddress, will: &Presence<'_>) -> MqttOptions {

@@ -6,9 +6,10 @@
 
 use super::broker::{Admission, EmbeddedBroker, Gatekeeper};
 use crate::domain::Registry;
+use crate::tls::Identity;
 use mqtt5::broker::auth::{AuthProvider, AuthResult};
 use mqtt5::broker::client_handler::ClientHandler;
-use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
+use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig, TlsConfig};
 use mqtt5::broker::router::MessageRouter;
 use mqtt5::broker::storage::StorageBackend as _;
 use mqtt5::broker::transport::BrokerTransport;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub tcp: SocketAddr,
     /// Where MQTT over WebSocket listens.
     pub websocket: SocketAddr,
+    /// Where MQTT over TLS listens, and what it shows.
+    pub tls: Option<(SocketAddr, Identity)>,
     /// Where it keeps what it must not forget.
     pub folder: PathBuf,
     /// Origins whose pages may connect over WebSocket, beyond loopback's own.
@@ -216,6 +219,10 @@ fn config(settings: &Settings) -> BrokerConfig {
     config.max_retained_message_size = PACKET_LIMIT;
     config.sys_topics_enabled = false;
     config.storage_config = storage;
+    config.tls_config = settings.tls.as_ref().map(|(address, identity)| {
+        TlsConfig::new(identity.certificate.clone(), identity.key.clone())
+            .with_bind_addresses(vec![*address])
+    });
     config
 }
 

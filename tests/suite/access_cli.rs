@@ -176,7 +176,7 @@ async fn the_people_of_the_demo_are_shut_out_without_it() {
     // And never where others can reach it.
     let mut open = atalaya.command();
     open.env("BIND_ADDRESS", "0.0.0.0")
-        .env("ALLOW_REMOTE", "true");
+        .env("ALLOW_REMOTE", "sin-tls");
     let ended = crate::support::run(open);
     assert_ne!(ended.code, Some(0));
     assert!(ended.stderr.contains("--demo"), "{ended:?}");

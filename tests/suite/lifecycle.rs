@@ -357,7 +357,7 @@ async fn a_value_that_cannot_be_is_told_with_its_setting() {
         (
             "BIND_ADDRESS",
             "0.0.0.0",
-            &["BIND_ADDRESS", "ALLOW_REMOTE=true"],
+            &["BIND_ADDRESS", "ALLOW_REMOTE=sin-tls"],
         ),
         ("DATABASE_URL", "mysql://u:canary@h/db", &["DATABASE_URL"]),
         ("SHUTDOWN_TIMEOUT", "soon", &["SHUTDOWN_TIMEOUT", "soon"]),

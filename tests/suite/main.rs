@@ -44,4 +44,5 @@ mod operations;
 mod publisher;
 mod rest;
 mod support;
+mod tls;
 mod websocket;

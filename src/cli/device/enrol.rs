@@ -174,7 +174,7 @@ pub(super) async fn run(args: &EnrolArgs) -> Result<ExitCode, Box<dyn Error>> {
     // A file that cannot be written is found out before the server has made a key for it.
     vault.rehearse()?;
 
-    let registry = Registry::new(args.url.clone(), PATIENCE, args.token.resolve()?);
+    let registry = Registry::new(args.url.clone(), PATIENCE, args.token.resolve()?)?;
     let (new, registered) = enrol(&registry, enrolment(args, old.as_ref())?).await?;
     if let Err(write) = vault.write(&new) {
         let revoked = match registry.revoke(&new.address.device, &new.kid).await {

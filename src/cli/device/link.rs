@@ -7,6 +7,8 @@
 use super::reply::{Order, Reply};
 use crate::config::Login;
 use crate::domain::DeviceAddress;
+use crate::mqtt::connection::transport;
+use crate::tls::ClientTls;
 use crate::wire::topics;
 use bytes::Bytes;
 use rumqttc::Outgoing;
@@ -64,6 +66,8 @@ pub(super) struct LinkSettings {
     pub(super) port: u16,
     /// User and password.
     pub(super) login: Login,
+    /// How to speak TLS, if it is to be spoken.
+    pub(super) tls: Option<ClientTls>,
     /// The device, whose name is the client id.
     pub(super) device: DeviceAddress,
     /// The address that its alerts are published under: its own, for all but impostors.
@@ -430,6 +434,9 @@ fn options(settings: &LinkSettings) -> MqttOptions {
         .set_max_packet_size(Some(MAX_PACKET))
         .set_session_expiry_interval(Some(settings.session))
         .set_credentials(settings.login.user.clone(), settings.login.password.clone());
+    if let Some(tls) = &settings.tls {
+        options.set_transport(transport(tls));
+    }
     if settings.presence {
         let topic = topics::status(&settings.device);
         let will = LastWill::new(topic, OFFLINE, QoS::AtLeastOnce, true, None);

@@ -4,6 +4,7 @@ use super::credentials::Password;
 use super::jws::{Key, thirty_two};
 use crate::cli::api::{Answer, Api, BaseUrl, Call, Failure};
 use crate::cli::text::Shown;
+use crate::config::ConfigError;
 use crate::domain::token::Token;
 use crate::domain::{Algorithm, DeviceAddress, Slug};
 use crate::wire::events::json;
@@ -212,12 +213,19 @@ pub(super) struct Registry {
 impl Registry {
     /// The registry of the server at `url`, which is shown `token` and has `patience` to begin to
     /// answer.
-    pub(super) fn new(url: BaseUrl, patience: Duration, token: Option<Token>) -> Self {
-        Self {
-            api: Api::new(url.clone(), CONNECTIONS, token),
+    ///
+    /// # Errors
+    /// As [`Api::new`].
+    pub(super) fn new(
+        url: BaseUrl,
+        patience: Duration,
+        token: Option<Token>,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            api: Api::new(url.clone(), CONNECTIONS, token)?,
             url,
             patience,
-        }
+        })
     }
 
     /// Makes sure that the company and the site are there.

@@ -144,6 +144,7 @@ async fn over_mqtt(
         login: args
             .broker
             .login_of(&device.device, credentials.password_text())?,
+        tls: args.broker.tls()?,
         device: device.clone(),
         publishes_as: device.clone(),
         presence: false,
@@ -217,7 +218,8 @@ async fn over_http(
     message: &Message,
     deadline: Instant,
 ) -> Result<Outcome, SendError> {
-    let api = Api::new(args.url.clone(), 1, None);
+    let api = Api::new(args.url.clone(), 1, None)
+        .map_err(|error| SendError::Impossible(error.to_string()))?;
     let call = Call::post("/alertas", message.bytes.clone()).of_type("application/jose");
     let (mut wait, mut reached) = (FIRST_WAIT, false);
     loop {

@@ -21,6 +21,7 @@ mod verdict;
 
 use crate::cli::api::{Api, BaseUrl};
 use crate::cli::token::TokenArgs;
+use crate::config::ConfigError;
 use crate::domain::token::Token;
 use crate::domain::{AccountId, Money};
 use anstream::{eprintln, println};
@@ -92,7 +93,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<ExitCode, Box<dyn Error>> {
         }
     };
     let token = args.token.resolve()?;
-    let summary = actix_web::rt::System::new().block_on(import(args, &plan, token));
+    let summary = actix_web::rt::System::new().block_on(import(args, &plan, token))?;
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     } else {
@@ -110,11 +111,15 @@ fn read(args: &ImportArgs) -> Result<Plan, PlanError> {
 }
 
 /// Sends the plan until it is done, stopped or interrupted.
-async fn import(args: &ImportArgs, plan: &Plan, token: Option<Token>) -> Summary {
+async fn import(
+    args: &ImportArgs,
+    plan: &Plan,
+    token: Option<Token>,
+) -> Result<Summary, ConfigError> {
     let progress = Progress::new(plan.movements);
     let concurrency = usize::from(args.concurrency);
     let courier = Courier::new(
-        Api::new(args.url.clone(), concurrency, token),
+        Api::new(args.url.clone(), concurrency, token)?,
         Pacer::new(args.rate),
         Duration::from_secs(args.patience),
         &progress,
@@ -134,7 +139,7 @@ async fn import(args: &ImportArgs, plan: &Plan, token: Option<Token>) -> Summary
     if let Err(stopped) = &total {
         eprintln!("atalaya import: {stopped}");
     }
-    Summary::new(plan.movements, importer.tally.take(), &total)
+    Ok(Summary::new(plan.movements, importer.tally.take(), &total))
 }
 
 /// One import under way. Everything runs on one thread, so cells are enough.

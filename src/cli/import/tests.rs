@@ -152,7 +152,9 @@ async fn import_from(url: &str, more: &[&str]) -> Summary {
         .into_iter()
         .chain(more.iter().copied());
     let args = Wrapper::try_parse_from(words).unwrap().import;
-    import(&args, &super::read(&args).unwrap(), None).await
+    import(&args, &super::read(&args).unwrap(), None)
+        .await
+        .unwrap()
 }
 
 #[actix_web::test]

@@ -291,5 +291,8 @@ fn options(args: &MonitorArgs) -> Result<MqttOptions, Box<dyn Error>> {
     if let Some(login) = args.broker.login_of_person(&args.token)? {
         options.set_credentials(login.user, login.password);
     }
+    if let Some(tls) = args.broker.tls()? {
+        options.set_transport(crate::mqtt::connection::transport(&tls));
+    }
     Ok(options)
 }

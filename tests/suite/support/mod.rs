@@ -3,6 +3,7 @@
 pub mod access;
 pub mod atalaya;
 pub mod audit;
+pub mod certificates;
 pub mod checks;
 pub mod client;
 pub mod device;

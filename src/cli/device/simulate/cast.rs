@@ -133,6 +133,7 @@ impl<'a> Casting<'a> {
                 host: self.broker.host.clone(),
                 port: self.broker.port,
                 login,
+                tls: self.broker.tls()?,
                 publishes_as: group.finge.clone().unwrap_or_else(|| address.clone()),
                 device: address,
                 presence: group.estado,

@@ -141,7 +141,7 @@ async fn cast(
         .url
         .clone()
         .or_else(|| scenario.enrolar.as_ref()?.url.clone());
-    let registry = Registry::new(url.unwrap_or(default_url), PATIENCE, args.token.resolve()?);
+    let registry = Registry::new(url.unwrap_or(default_url), PATIENCE, args.token.resolve()?)?;
     let registry = scenario.enrolar.is_some().then_some(registry);
     let mut casting = Casting::new(scenario, &args.credenciales, &args.broker, registry)?;
     let mut roles = Vec::new();
