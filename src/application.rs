@@ -22,7 +22,7 @@ use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{Channel, Principal, Slug};
 use crate::first_run::{self, Helpers, Welcome};
-use crate::http::{self, Door, HttpParts, Readiness};
+use crate::http::{self, Door, HttpParts, Limits, Readiness};
 use crate::instruments::Instruments;
 use crate::mqtt::broker::EmbeddedBroker;
 use crate::mqtt::connection::BrokerAddress;
@@ -203,10 +203,12 @@ impl Application {
             door: Door {
                 access: storage.access,
                 trail,
+                limits: Limits::new(config.address_rate, config.principal_rate),
                 clock: clock.clone(),
             },
             allowed_origins: Arc::new(config.allowed_origins.clone()),
             max_connections: config.max_connections,
+            max_per_address: config.max_per_address,
             tls: config.tls.as_ref().map(tls::server).transpose()?,
         };
         let server = http::server(listener, parts).map_err(ApplicationError::Http)?;

@@ -6,6 +6,7 @@
 use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{CedulaCheck, Money, Slug};
+use crate::http::Rate;
 use crate::storage::Location;
 use crate::tls::{self, ClientTls};
 use clap::{Args, ValueEnum};
@@ -180,6 +181,47 @@ pub struct ServeArgs {
         help_heading = "Network"
     )]
     pub max_connections: usize,
+
+    /// Connections of one address at once (of a /64 of IPv6); this machine's own are not limited
+    #[arg(
+        long,
+        env = "MAX_CONNECTIONS_PER_ADDRESS",
+        default_value_t = 512,
+        help_heading = "Network"
+    )]
+    pub max_connections_per_address: usize,
+
+    /// Requests of one address a second, 0 for no limit; this machine's own are not limited
+    #[arg(
+        long,
+        env = "ADDRESS_RATE",
+        default_value_t = 200,
+        help_heading = "Network"
+    )]
+    pub address_rate: u32,
+
+    /// Requests of one address at once
+    #[arg(
+        long,
+        env = "ADDRESS_BURST",
+        default_value_t = 1_000,
+        help_heading = "Network"
+    )]
+    pub address_burst: u32,
+
+    /// Requests of one person or program a second, 0 for no limit: an importer may have the whole
+    /// machine unless it is told otherwise
+    #[arg(long, env = "HTTP_RATE", default_value_t = 0, help_heading = "Network")]
+    pub http_rate: u32,
+
+    /// Requests of one person or program at once
+    #[arg(
+        long,
+        env = "HTTP_BURST",
+        default_value_t = 1_000,
+        help_heading = "Network"
+    )]
+    pub http_burst: u32,
 
     /// Whether events are published on MQTT
     #[arg(long, env = "MQTT", value_enum, default_value_t = MqttMode::On, help_heading = "MQTT")]
@@ -528,6 +570,12 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Connections at once.
     pub max_connections: usize,
+    /// Connections of one address at once.
+    pub max_per_address: usize,
+    /// How much one address may ask.
+    pub address_rate: Rate,
+    /// How much one person or program may ask.
+    pub principal_rate: Rate,
     /// Which broker.
     pub mqtt: MqttConfig,
     /// Time for the backlog at the end.
@@ -669,6 +717,15 @@ impl TryFrom<ServeArgs> for Config {
             tls,
             allowed_origins: args.allowed_origins,
             max_connections: args.max_connections,
+            max_per_address: args.max_connections_per_address,
+            address_rate: Rate {
+                per_second: args.address_rate,
+                burst: args.address_burst,
+            },
+            principal_rate: Rate {
+                per_second: args.http_rate,
+                burst: args.http_burst,
+            },
             mqtt,
             shutdown_timeout: Duration::from_secs(args.shutdown_timeout),
             device_kek_file,

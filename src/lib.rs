@@ -80,6 +80,7 @@ pub mod http;
 pub mod instruments;
 pub mod logging;
 pub mod mqtt;
+pub mod network;
 pub mod origin;
 pub mod storage;
 pub mod tls;

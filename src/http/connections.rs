@@ -4,7 +4,9 @@
 //! client that has had one answer and then sends half a request, or reads no answer, would keep
 //! its place for ever; a sweep ends it by its socket.
 
-use std::net::Shutdown;
+use crate::network::subscriber;
+use std::collections::HashMap;
+use std::net::{IpAddr, Shutdown};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -15,6 +17,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// One connection, as the handlers of its requests see it.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// Its place among those of its address; given back when it ends.
+    _place: Option<AddressPlace>,
     socket: Arc<socket2::Socket>,
     opened: Instant,
     /// When the last request ended, in milliseconds since `opened`.
@@ -55,14 +59,66 @@ impl Drop for UnderWay {
     }
 }
 
+/// How many connections each address has.
+type Places = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// One connection of an address, until it is dropped.
+#[derive(Debug)]
+struct AddressPlace {
+    places: Places,
+    address: IpAddr,
+}
+
+impl Drop for AddressPlace {
+    fn drop(&mut self) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = places.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                places.remove(&self.address);
+            }
+        }
+    }
+}
+
 /// All connections of a server.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Connections(Arc<Mutex<Vec<Weak<Connection>>>>);
+#[derive(Debug, Clone)]
+pub(super) struct Connections {
+    all: Arc<Mutex<Vec<Weak<Connection>>>>,
+    places: Places,
+    /// Connections of one address at once; this machine's own are not limited, since a reverse
+    /// proxy's clients all come from it.
+    per_address: usize,
+}
 
 impl Connections {
-    /// Notes a connection that has just been accepted.
-    pub(super) fn add(&self, socket: Arc<socket2::Socket>) -> Arc<Connection> {
+    /// No connections yet; an address may have `per_address` of them at once.
+    pub(super) fn new(per_address: usize) -> Self {
+        Self {
+            all: Arc::default(),
+            places: Arc::default(),
+            per_address,
+        }
+    }
+
+    /// Notes a connection that has just been accepted. One too many of its address is ended at
+    /// once, before anything is read from it.
+    pub(super) fn add(
+        &self,
+        socket: Arc<socket2::Socket>,
+        address: Option<IpAddr>,
+    ) -> Arc<Connection> {
+        let limited = address.filter(|address| !address.is_loopback());
+        let place = limited.map(|address| self.place(subscriber(address)));
+        if place
+            .as_ref()
+            .is_some_and(|(_, count)| *count > self.per_address)
+        {
+            // It may be closed already; then there is nothing left to end.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
         let connection = Arc::new(Connection {
+            _place: place.map(|(place, _)| place),
             socket,
             opened: Instant::now(),
             idle_since: AtomicU64::new(0),
@@ -71,6 +127,18 @@ impl Connections {
         });
         self.lock().push(Arc::downgrade(&connection));
         connection
+    }
+
+    /// A place for one more connection of `address`, and how many it has with it.
+    fn place(&self, address: IpAddr) -> (AddressPlace, usize) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = places.entry(address).or_default();
+        *count += 1;
+        let place = AddressPlace {
+            places: Arc::clone(&self.places),
+            address,
+        };
+        (place, *count)
     }
 
     /// Ends connections without a request for longer than `limit`, for as long as it is polled.
@@ -92,6 +160,6 @@ impl Connections {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Connection>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

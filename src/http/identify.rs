@@ -5,6 +5,7 @@
 
 use super::RouteTemplate;
 use super::answer::ApiError;
+use super::limits::Limits;
 use crate::actors::doorkeeper::Trail;
 use crate::clock::Clock;
 use crate::desk::Caller;
@@ -35,6 +36,8 @@ pub struct Door {
     pub access: Arc<AccessView>,
     /// Where refusals are told.
     pub trail: Trail,
+    /// How much may be asked.
+    pub limits: Limits,
     /// The time.
     pub clock: Clock,
 }
@@ -52,7 +55,9 @@ pub(super) async fn identify(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let visited = visit(request.request());
+    // Whoever watches us must hear us while others are held up.
+    let watches = matches!(request.path(), "/livez" | "/readyz");
+    let visited = visit(request.request(), watches);
     let allowed = visited.and_then(|visit| {
         let is_somebody = visit.caller.standing.is_some();
         if is_somebody || is_public(request.request()) {
@@ -85,16 +90,26 @@ fn is_public(request: &HttpRequest) -> bool {
         .any(|(open, methods)| open == path && methods.contains(&method))
 }
 
-fn visit(request: &HttpRequest) -> Result<Visit, Problem> {
+fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
     let door = request
         .app_data::<web::Data<Door>>()
         .ok_or(ProblemKind::Internal)?;
+    let too_much = |seconds| Problem::of(ProblemKind::TooManyRequests).after_seconds(seconds);
+    if !is_exempt {
+        let address = request.peer_addr().map(|peer| peer.ip());
+        door.limits.address(address).map_err(too_much)?;
+    }
     let shown = shown_token(request)?;
     let standing = match &shown {
         None => None,
         Some((token, _)) => {
             let standing = door.access.identify(token, door.clock.now());
-            Some(standing.ok_or(ProblemKind::InvalidToken)?)
+            let standing = standing.ok_or(ProblemKind::InvalidToken)?;
+            if !is_exempt {
+                let row = standing.subject.row;
+                door.limits.principal(row).map_err(too_much)?;
+            }
+            Some(standing)
         }
     };
     let csrf = match shown {

@@ -11,8 +11,10 @@ mod companies;
 mod connections;
 mod devices;
 mod extract;
+mod headers;
 mod identify;
 mod kinds;
+mod limits;
 mod middleware;
 mod openapi;
 mod operations;
@@ -25,6 +27,7 @@ mod tokens;
 mod transfers;
 
 pub use identify::Door;
+pub use limits::{Limits, Rate};
 pub use openapi::document as openapi_document;
 pub use operations::Readiness;
 
@@ -103,6 +106,8 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/metrics", &["GET"]),
     ("/ws", &["GET"]),
     ("/", &["GET"]),
+    ("/page.js", &["GET"]),
+    ("/page.css", &["GET"]),
 ];
 
 /// What is answered to whoever shows no token, by path and methods; all else is 401. An alert may
@@ -115,6 +120,8 @@ pub const PUBLIC: &[(&str, &[&str])] = &[
     ("/health", &["GET"]),
     ("/ws", &["GET"]),
     ("/", &["GET"]),
+    ("/page.js", &["GET"]),
+    ("/page.css", &["GET"]),
 ];
 
 /// What every route of the API starts with.
@@ -269,6 +276,8 @@ fn operation(method: &str, path: &str) -> Route {
         ("GET", "/metrics") => web::get().to(operations::metrics),
         ("GET", "/ws") => web::get().to(sessions::websocket),
         ("GET", "/") => web::get().to(operations::page),
+        ("GET", "/page.js") => web::get().to(operations::page_script),
+        ("GET", "/page.css") => web::get().to(operations::page_style),
         _ => web::route().to(not_found),
     }
 }
@@ -304,6 +313,8 @@ pub struct HttpParts {
     pub allowed_origins: Arc<Vec<String>>,
     /// Connections at once.
     pub max_connections: usize,
+    /// Connections of one address at once.
+    pub max_per_address: usize,
     /// What HTTPS shows; HTTP without it.
     pub tls: Option<rustls::ServerConfig>,
 }
@@ -316,7 +327,7 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let tls = parts.tls.clone();
     let connections = parts.max_connections.div_ceil(workers);
-    let accepted = Connections::default();
+    let accepted = Connections::new(parts.max_per_address);
     actix::spawn(accepted.clone().sweep(KEEP_ALIVE + HEAD_DEADLINE));
     let server = HttpServer::new(move || {
         App::new()
@@ -329,6 +340,7 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
             .app_data(web::Data::from(Arc::clone(&parts.allowed_origins)))
             .wrap(from_fn(identify::identify))
             .wrap(from_fn(middleware::guard))
+            .wrap(from_fn(headers::protect))
             .wrap(from_fn(middleware::measure))
             .configure(routes)
             .service(web::redirect("/api/docs", "/api/docs/"))
@@ -363,9 +375,10 @@ fn prepare(io: &dyn Any, extensions: &mut actix_web::dev::Extensions, accepted: 
         let socket = socket2::SockRef::from(stream);
         // A connection that is gone already shows it when it is read.
         let _ = socket.set_tcp_nodelay(true);
+        let address = stream.peer_addr().ok().map(|peer| peer.ip());
         if let Ok(socket) = socket.try_clone() {
             let socket = Arc::new(socket);
-            extensions.insert(accepted.add(Arc::clone(&socket)));
+            extensions.insert(accepted.add(Arc::clone(&socket), address));
             extensions.insert(socket);
         }
     }

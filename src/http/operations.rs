@@ -207,3 +207,17 @@ pub(super) async fn page() -> HttpResponse {
         .content_type("text/html; charset=utf-8")
         .body(include_str!("../../static/index.html"))
 }
+
+/// What the page does.
+pub(super) async fn page_script() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/javascript; charset=utf-8")
+        .body(include_str!("../../static/page.js"))
+}
+
+/// How the page looks.
+pub(super) async fn page_style() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/css; charset=utf-8")
+        .body(include_str!("../../static/page.css"))
+}

@@ -128,6 +128,8 @@ problem_kinds! {
     MissingCsrf = 403 "falta_csrf", "Falta la cabecera X-CSRF-Token de la sesión", "The session's X-CSRF-Token header is missing";
     /// Too many attempts to sign in.
     TooManyAttempts = 429 "demasiados_intentos", "Demasiados intentos; espere", "Too many attempts; wait";
+    /// Too many requests from one address or of one principal.
+    TooManyRequests = 429 "demasiadas_peticiones", "Demasiadas peticiones; espere", "Too many requests; wait";
     /// No such person.
     UnknownPerson = 404 "usuario_no_existe", "El usuario no existe", "The user does not exist";
     /// The person is there.

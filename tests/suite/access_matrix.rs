@@ -140,7 +140,7 @@ fn expected(method: &str, path: &str) -> Option<Expected> {
         | ("DELETE", "/api/v1/tokens/{id}") => expect("admin=2", ""),
         ("GET", "/api/v1/auditoria") => expect("admin=200 auditor=200", "auditor=200"),
         ("GET", "/metrics") => expect("admin=200 auditor=200", "auditor=200"),
-        ("GET", "/livez" | "/readyz" | "/health" | "/") => {
+        ("GET", "/livez" | "/readyz" | "/health" | "/" | "/page.js" | "/page.css") => {
             expect(everybody, "operador=2 cajero=2 cliente=2 auditor=2")
         }
         // Let in, and told that this is no handshake.

@@ -26,6 +26,7 @@ mod contract;
 mod crash;
 mod durability;
 mod embedded_broker;
+mod hardening;
 mod hub;
 mod hub_alerts;
 mod hub_crash;

@@ -1,5 +1,6 @@
 //! How often somebody may try to sign in.
 
+use crate::network::subscriber;
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
@@ -40,7 +41,7 @@ impl Throttle {
     /// # Errors
     /// How many seconds to wait.
     pub(super) fn attempt(&self, username: &str, address: Option<IpAddr>) -> Result<(), u64> {
-        let address = network(address);
+        let address = subscriber(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
         self.check(&self.address, &address)?;
         self.check(&self.pair, &(username.to_owned(), address))?;
         self.check(&self.account, &username.to_owned())
@@ -63,18 +64,6 @@ fn quota(period: Duration, burst: u32) -> Quota {
     Quota::with_period(period)
         .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
         .allow_burst(burst)
-}
-
-/// What one subscriber of a provider has: an IPv4 address, or a /64 of IPv6.
-fn network(address: Option<IpAddr>) -> IpAddr {
-    match address {
-        Some(IpAddr::V6(address)) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        Some(address) => address,
-        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    }
 }
 
 #[cfg(test)]

@@ -211,6 +211,23 @@ impl Drop for Atalaya {
         }
         if std::thread::panicking() {
             eprintln!("--- atalaya's log ---\n{}", self.log());
+        } else {
+            self.keeps_secrets();
+        }
+    }
+}
+
+impl Atalaya {
+    /// No secret and no whole cédula stands in anything that it has logged.
+    fn keeps_secrets(&self) {
+        let files = std::fs::read_dir(self.folder.path().join("logs"));
+        let files = files.into_iter().flatten().flatten();
+        let logs = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+        for log in logs.chain([self.log()]) {
+            for line in log.lines() {
+                let secret = access::secret_in(line);
+                assert!(secret.is_none(), "{secret:?} stands in a log: {line}");
+            }
         }
     }
 }
