@@ -2,6 +2,7 @@
 
 mod api;
 mod broker;
+mod broker_sync;
 mod device;
 mod import;
 mod login;
@@ -37,6 +38,8 @@ enum Command {
     Monitor(monitor::MonitorArgs),
     /// Enrol hardware, send its alerts, simulate it
     Device(device::DeviceArgs),
+    /// Keep an external broker in line with the registry
+    Broker(broker_sync::BrokerCommandArgs),
     /// Import movements from CSV through the API
     Import(import::ImportArgs),
     /// Sign in and print a token for the other commands
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(*args),
         Some(Command::Monitor(args)) => monitor::run(&args),
         Some(Command::Device(args)) => device::run(&args),
+        Some(Command::Broker(args)) => broker_sync::run(&args),
         Some(Command::Import(args)) => import::run(&args),
         Some(Command::Login(args)) => login::run(&args),
         Some(Command::Logout(args)) => login::log_out(&args),

@@ -41,6 +41,7 @@ mod hub_rules;
 mod ledger;
 mod lifecycle;
 mod monitor;
+mod mosquitto_production;
 mod operations;
 mod publisher;
 mod rest;

@@ -34,6 +34,33 @@ impl Mosquitto {
         broker
     }
 
+    /// A folder to be filled, and a broker to be started in it by [`Self::start_as`].
+    pub fn prepare() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            child: None,
+            port: free_port(),
+        }
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Starts it with a configuration that was written with [`Self::write_file`], which listens on
+    /// `port`.
+    pub fn start_as(&mut self, configuration: &str, port: u16) {
+        self.port = port;
+        let from = self.folder.path().join(configuration);
+        let text = std::fs::read_to_string(from).unwrap();
+        let log = self.folder.path().join("log");
+        // It gives up root before it reads what only root may read.
+        let more = format!("user root\nlog_dest file {}\n", log.display());
+        std::fs::write(self.folder.path().join("mosquitto.conf"), text + &more).unwrap();
+        self.restart();
+    }
+
     /// Writes the configuration for the next start.
     pub fn configure(&mut self, lines: &str) {
         let store = self.folder.path().display();
