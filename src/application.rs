@@ -409,8 +409,7 @@ fn start_actors(
         readers,
         installation,
         position,
-        access,
-        vault,
+        ..
     } = storage;
     let outbox = Arc::new(AtomicI64::new(*position));
     // The embedded broker acknowledges first and writes within a quarter of a second; a crash of
@@ -442,25 +441,14 @@ fn start_actors(
     // Sessions see the same retained presence as subscribers of the broker.
     hub.retain(MqttPublisher::presence_of(config.node.as_str(), "en_linea", clock.now()).event());
     let hub = on_own_thread(move |_| hub);
-    let alerts = AlertLog::new(
-        feed.clone(),
-        config.low_balance_threshold,
-        instruments.clone(),
-    );
+    let threshold = config.low_balance_threshold;
+    let alerts = AlertLog::new(feed.clone(), threshold, instruments.clone());
     // Writing a log blocks, and must not hold up money.
     on_own_thread(move |_| alerts);
     let statistics =
         StatisticsActor::new(feed.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
     let accounts = AccountActor::new(writer.clone(), readers.clone()).start();
-    let (doorkeeper, trail) = Doorkeeper::new(DoorkeeperParts {
-        writer: writer.clone(),
-        readers: readers.clone(),
-        vault: vault.clone(),
-        view: Arc::clone(access),
-        clock: clock.clone(),
-        session: config.access.session,
-    });
-    let doorkeeper = doorkeeper.start();
+    let (doorkeeper, trail) = start_doorkeeper(config, clock, storage);
     let statuses = Arc::new(StatusBoard::default());
     let hearing = Arc::new(Hearing::deaf());
     let validator = AlertValidator::new(ValidatorParts {
@@ -477,13 +465,8 @@ fn start_actors(
         // Without MQTT devices speak over HTTP alone, and they are heard there from the start.
         hearing.begins(clock.now());
     }
-    let watch = AlertWatch::new(
-        Arc::clone(view),
-        writer.clone(),
-        clock.clone(),
-        Arc::clone(&hearing),
-    );
-    watch.start();
+    let heard = Arc::clone(&hearing);
+    AlertWatch::new(Arc::clone(view), writer.clone(), clock.clone(), heard).start();
     let intake = intake_broker.map(|broker| {
         let intake = MqttIntake::new(IntakeParts {
             broker,
@@ -519,6 +502,22 @@ fn start_actors(
         doorkeeper,
         trail,
     })
+}
+
+fn start_doorkeeper(
+    config: &Config,
+    clock: &Clock,
+    storage: &Storage,
+) -> (Addr<Doorkeeper>, Trail) {
+    let (doorkeeper, trail) = Doorkeeper::new(DoorkeeperParts {
+        writer: storage.writer.clone(),
+        readers: storage.readers.clone(),
+        vault: storage.vault.clone(),
+        view: Arc::clone(&storage.access),
+        clock: clock.clone(),
+        session: config.access.session,
+    });
+    (doorkeeper.start(), trail)
 }
 
 /// The client id under which devices are listened to, beside the publisher's own.

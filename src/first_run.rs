@@ -139,12 +139,11 @@ impl Helpers<'_> {
         username: Slug,
     ) -> Result<Option<String>, ApplicationError> {
         let chosen = config.access.admin_password.clone();
-        let (password, made) = match chosen {
-            Some(password) => (password, None),
-            None => {
-                let text = made_password().map_err(|e| failed("the first admin", &e))?;
-                (Password::typed(&text), Some(text))
-            }
+        let (password, made) = if let Some(password) = chosen {
+            (password, None)
+        } else {
+            let text = made_password().map_err(|e| failed("the first admin", &e))?;
+            (Password::typed(&text), Some(text))
         };
         let admin = GrantSpec {
             role: Role::Admin,

@@ -153,10 +153,10 @@ pub(super) fn good(answer: &Answer) -> Result<Value, Box<dyn Error>> {
         return Ok(body);
     }
     let detail = body["detail"].as_str().unwrap_or("sin detalle");
-    let mut text = format!("{}", Shown::from(detail));
-    if let Some(wait) = answer.retry_after {
-        text.push_str(&format!(" (pruebe en {} s)", wait.as_secs()));
-    }
+    let wait = answer
+        .retry_after
+        .map(|wait| format!(" (pruebe en {} s)", wait.as_secs()));
+    let text = format!("{}{}", Shown::from(detail), wait.unwrap_or_default());
     let advice = match code_of(answer).as_str() {
         "no_autenticado" | "token_invalido" => {
             ": inicie sesión con export ATALAYA_TOKEN=$(atalaya login USUARIO)"

@@ -44,7 +44,7 @@ enum Command {
     Import(import::ImportArgs),
     /// Sign in and print a token for the other commands
     Login(login::LoginArgs),
-    /// End the session of ATALAYA_TOKEN
+    /// End the session of the token
     Logout(login::LogoutArgs),
     /// Make, list and change people
     User(people::UserArgs),

@@ -11,7 +11,7 @@ pub(in crate::cli) const VARIABLE: &str = "ATALAYA_TOKEN";
 /// Where the token is.
 #[derive(Debug, Clone, clap::Args)]
 pub(in crate::cli) struct TokenArgs {
-    /// File that holds the token to show; without it the variable ATALAYA_TOKEN is taken, as
+    /// File that holds the token to show; without it the variable `ATALAYA_TOKEN` is taken, as
     /// `atalaya login` prints it
     #[arg(long, env = "ATALAYA_TOKEN_FILE", help_heading = "Access")]
     token_file: Option<PathBuf>,

@@ -268,9 +268,10 @@ impl Grant {
 
     fn covers(&self, resource: Resource<'_>) -> bool {
         match (&self.scope, resource) {
-            (Scope::Everything, _) | (_, Resource::Any) => true,
+            (Scope::Everything, _)
+            | (_, Resource::Any)
+            | (Scope::Company(_) | Scope::Site(..), Resource::Account(_)) => true,
             (Scope::Account(own), Resource::Account(asked)) => own == asked,
-            (Scope::Company(_) | Scope::Site(..), Resource::Account(_)) => true,
             (Scope::Company(own) | Scope::Site(own, _), Resource::Company(asked)) => {
                 own.slug == *asked
             }

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use std::fmt;
 
 /// Seconds after which a client may try again: a group commit takes milliseconds.
-const RETRY_AFTER: u64 = 1;
+const RETRY_AFTER: u32 = 1;
 
 /// Marks the repeat of an earlier decision.
 const REPLAYED: &str = "Idempotent-Replayed";

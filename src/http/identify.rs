@@ -17,7 +17,7 @@ use crate::wire::{Problem, ProblemKind};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, ResponseError, web};
 use std::sync::Arc;
@@ -204,7 +204,7 @@ fn check_csrf(request: &HttpRequest, token: &Token) -> Result<(), Problem> {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(());
     }
-    let sent = request.headers().get(CSRF).map(|value| value.as_bytes());
+    let sent = request.headers().get(CSRF).map(HeaderValue::as_bytes);
     if sent == Some(token.csrf().as_bytes()) {
         return Ok(());
     }

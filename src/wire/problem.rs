@@ -349,9 +349,9 @@ pub struct Problem {
     /// What the message was that was rejected.
     pub rejection: Option<Box<Rejection>>,
     /// Where in an expression, in lines and columns from 1.
-    pub position: Option<(usize, usize)>,
+    pub position: Option<Box<(usize, usize)>>,
     /// Seconds after which to try again, where that is known.
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
 }
 
 /// A message that was rejected.
@@ -383,7 +383,7 @@ impl Problem {
     #[must_use]
     pub fn after_seconds(self, seconds: u64) -> Self {
         Self {
-            retry_after: Some(seconds),
+            retry_after: Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
             ..self
         }
     }
@@ -411,8 +411,8 @@ impl Problem {
 
     /// The same problem, at a place in an expression.
     #[must_use]
-    pub const fn at(mut self, position: Option<(usize, usize)>) -> Self {
-        self.position = position;
+    pub fn at(mut self, position: Option<(usize, usize)>) -> Self {
+        self.position = position.map(Box::new);
         self
     }
 
@@ -439,8 +439,8 @@ impl Problem {
             motivo: self.rejection.as_ref().map(|rejection| rejection.reason),
             seq: self.rejection.as_ref().and_then(|rejection| rejection.seq),
             huella: self.rejection.as_ref().and_then(|r| r.digest.clone()),
-            linea: self.position.map(|(line, _)| line),
-            columna: self.position.map(|(_, column)| column),
+            linea: self.position.as_deref().map(|(line, _)| *line),
+            columna: self.position.as_deref().map(|(_, column)| *column),
         }
     }
 }

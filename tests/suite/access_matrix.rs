@@ -37,7 +37,11 @@ const fn expect(own: &'static str, foreign: &'static str) -> Expected {
 }
 
 /// The expectations, in the order of the table of routes.
-#[allow(clippy::too_many_lines, reason = "it is a table")]
+#[allow(
+    clippy::too_many_lines,
+    clippy::match_same_arms,
+    reason = "it is a table in the order of the routes"
+)]
 fn expected(method: &str, path: &str) -> Option<Expected> {
     let everybody = "admin=2 operador=2 cajero=2 cliente=2 auditor=2";
     let readers = "admin=2 operador=2 auditor=2";
@@ -100,8 +104,7 @@ fn expected(method: &str, path: &str) -> Option<Expected> {
         | ("PUT", "/api/v1/tipos_alarma/{empresa}/{tipo_alarma}") => {
             expect("admin=2 operador=2", "operador=404")
         }
-        ("POST", "/api/v1/hardware/{hardware}/contrasena_mqtt")
-        | ("DELETE", "/api/v1/hardware/{hardware}/contrasena_mqtt") => {
+        ("POST" | "DELETE", "/api/v1/hardware/{hardware}/contrasena_mqtt") => {
             expect("admin=2 operador=2", "operador=404")
         }
         ("POST", "/api/v1/reglas/prueba") => expect(readers, hidden),
@@ -510,12 +513,12 @@ async fn every_route_answers_every_role_as_declared() {
     let path = format!("/api/v1/tokens/{}", named("operador-banco"));
     let gone = place.admin.bare(Method::DELETE, &path).await;
     assert_eq!(gone.status, 204);
-    dead_token_no_answer(&client, &place, revoked, "revoked").await;
+    dead_token_no_answer(&client, revoked, "revoked").await;
 
     // Two days later the tokens, which were good for one, are over.
     let over = tokens[&("auditor", true)].clone();
     now.fetch_add(2 * 86_400_000_000, Ordering::Relaxed);
-    dead_token_no_answer(&client, &place, &over, "expired").await;
+    dead_token_no_answer(&client, &over, "expired").await;
 }
 
 /// Without a token everything is 401 but what is declared public.
@@ -545,11 +548,10 @@ async fn no_token_no_answer(client: &Client, place: &Place) {
 }
 
 /// A token that is no longer good is 401 everywhere.
-async fn dead_token_no_answer(client: &Client, place: &Place, token: &str, what: &str) {
+async fn dead_token_no_answer(client: &Client, token: &str, what: &str) {
     let dead = client.with_token(token);
     for (path, methods) in ROUTES {
         for method in *methods {
-            // The rest of the preparations is somebody else's, whose token is still good.
             let address = path.replace(['{', '}'], "");
             let request = dead.request(method.parse().unwrap(), &address);
             let answer = finish(request.send()).await.unwrap();
@@ -562,8 +564,10 @@ async fn dead_token_no_answer(client: &Client, place: &Place, token: &str, what:
             assert_eq!(answer.code(), "token_invalido", "{method} {path}, {what}");
         }
     }
-    let _ = place;
 }
+
+/// A method, an address that is another's and one that is nobody's, and a body for each.
+type Pair = (&'static str, [String; 2], [Option<Value>; 2]);
 
 /// What belongs to another company answers like what is not there, word for word.
 #[actix_web::test]
@@ -582,7 +586,7 @@ async fn what_is_anothers_answers_like_what_is_missing() {
     let rule = |company: &str| json!({"nombre": "r", "empresa": company, "orden": 9, "condicion": "true", "acciones": [{"accion": "notificar", "grupo": "guardia"}]});
     let thing = |company: &str| json!({"hardware": "nuevo", "empresa": company, "sede": "principal", "tipo": "BOTONERA"});
     let own_rule = place.rule.to_string();
-    let pairs: Vec<(&str, [String; 2], [Option<Value>; 2])> = vec![
+    let pairs: Vec<Pair> = vec![
         (
             "GET",
             ["cuentas/1111".into(), "cuentas/4444".into()],
@@ -684,4 +688,39 @@ async fn what_is_anothers_answers_like_what_is_missing() {
         assert_eq!(answers[0], answers[1], "{method} {paths:?}");
         assert_eq!(answers[0].0, 404, "{method} {paths:?}: {}", answers[0].1);
     }
+}
+
+/// A session ends when it is unused for an hour, and after twelve hours however much it is used.
+#[actix_web::test]
+async fn a_session_ends_unused_and_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = Arc::new(AtomicI64::new(crate::support::device::now() * 1_000_000));
+    let client = start(&now, folder.path()).await;
+    let minutes = |count: i64| now.fetch_add(count * 60_000_000, Ordering::Relaxed);
+    let enter = async || {
+        let body = json!({"usuario": "admin", "contrasena": "correct horse battery"});
+        let nobody = client.anonymous();
+        let entered = nobody
+            .changes(Method::POST, "/api/v1/sesiones", &body, 201)
+            .await;
+        client.with_token(entered["token"].as_str().unwrap())
+    };
+    let is_in = async |who: &Client| {
+        let answer = who.get("/api/v1/sesiones/actual").await.unwrap();
+        assert!(matches!(answer.status, 200 | 401), "{}", answer.text());
+        answer.status == 200
+    };
+    let idle = enter().await;
+    minutes(59);
+    assert!(is_in(&idle).await, "used within the hour");
+    minutes(61);
+    assert!(!is_in(&idle).await, "unused for an hour");
+    minutes(-30);
+    let busy = enter().await;
+    for half_hour in 1..24 {
+        minutes(30);
+        assert!(is_in(&busy).await, "in use, {half_hour} half hours");
+    }
+    minutes(31);
+    assert!(!is_in(&busy).await, "twelve hours are over");
 }

@@ -33,7 +33,8 @@ pub fn credentials(
     connection: &mut Connection,
     username: &Slug,
 ) -> Result<Option<Credentials>, StorageError> {
-    let found: Option<(i64, bool, String, Option<Vec<u8>>, i64)> = people::table
+    type Row = (i64, bool, String, Option<Vec<u8>>, i64);
+    let found: Option<Row> = people::table
         .filter(people::username.eq(username.as_str()))
         .select((
             people::id,
