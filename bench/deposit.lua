@@ -10,6 +10,7 @@ function init(args)
   salt = args[1] or tostring(os.time())
   wrk.method = "POST"
   wrk.headers["Content-Type"] = "application/json"
+  wrk.headers["Authorization"] = "Bearer " .. (os.getenv("ATALAYA_TOKEN") or "")
 end
 function request()
   sent = sent + 1

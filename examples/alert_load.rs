@@ -170,7 +170,9 @@ struct Api {
 impl Api {
     async fn call(&self, method: Method, path: &str, body: Value) -> Outcome<Value> {
         let url = format!("{}{path}", self.base);
-        let sent = self.http.request(method, url).send_json(&body).await;
+        let token = std::env::var("ATALAYA_TOKEN").unwrap_or_default();
+        let request = self.http.request(method, url).bearer_auth(token);
+        let sent = request.send_json(&body).await;
         let mut response = sent.map_err(|error| format!("{path}: {error}"))?;
         let body = response.body().await?;
         if !response.status().is_success() {

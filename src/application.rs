@@ -22,8 +22,9 @@ use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{Channel, Principal, Slug};
 use crate::first_run::{self, Helpers, Welcome};
-use crate::http::{self, Door, HttpParts, Limits, Readiness};
+use crate::http::{self, Door, HttpParts, Readiness};
 use crate::instruments::Instruments;
+use crate::limits::Limits;
 use crate::mqtt::broker::EmbeddedBroker;
 use crate::mqtt::connection::BrokerAddress;
 use crate::mqtt::people::TokenGate;
@@ -188,10 +189,12 @@ impl Application {
             instruments: instruments.clone(),
             installation: config.installation.clone(),
         });
+        let limits = Limits::new(config.address_rate, config.principal_rate);
         let lobby = Lobby {
             desk: desk.clone(),
             hub: hub.clone(),
             instruments: instruments.clone(),
+            limits: limits.clone(),
             places: Arc::new(Semaphore::new(config.max_connections * 3 / 4)),
         };
         let parts = HttpParts {
@@ -203,7 +206,7 @@ impl Application {
             door: Door {
                 access: storage.access,
                 trail,
-                limits: Limits::new(config.address_rate, config.principal_rate),
+                limits,
                 clock: clock.clone(),
             },
             allowed_origins: Arc::new(config.allowed_origins.clone()),

@@ -6,7 +6,7 @@
 use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{CedulaCheck, Money, Slug};
-use crate::http::Rate;
+use crate::limits::Rate;
 use crate::storage::Location;
 use crate::tls::{self, ClientTls};
 use clap::{Args, ValueEnum};

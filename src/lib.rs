@@ -78,6 +78,7 @@ pub mod domain;
 pub mod first_run;
 pub mod http;
 pub mod instruments;
+pub mod limits;
 pub mod logging;
 pub mod mqtt;
 pub mod network;

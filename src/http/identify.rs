@@ -5,12 +5,12 @@
 
 use super::RouteTemplate;
 use super::answer::ApiError;
-use super::limits::Limits;
 use crate::actors::doorkeeper::Trail;
 use crate::clock::Clock;
 use crate::desk::Caller;
 use crate::domain::token::Token;
 use crate::domain::{Channel, Identity};
+use crate::limits::Limits;
 use crate::storage::AccessView;
 use crate::storage::access::Standing;
 use crate::wire::{Problem, ProblemKind};

@@ -14,7 +14,6 @@ mod extract;
 mod headers;
 mod identify;
 mod kinds;
-mod limits;
 mod middleware;
 mod openapi;
 mod operations;
@@ -27,7 +26,6 @@ mod tokens;
 mod transfers;
 
 pub use identify::Door;
-pub use limits::{Limits, Rate};
 pub use openapi::document as openapi_document;
 pub use operations::Readiness;
 

@@ -8,6 +8,7 @@ use crate::actors::session_hub::{
 use crate::desk::{Answer, Caller, Desk, Direction, Failure, Reply};
 use crate::domain::Position;
 use crate::instruments::Instruments;
+use crate::limits::Limits;
 use crate::wire::frames::{self, Request};
 use crate::wire::requests::{MovementBody, OpenAccountBody, TransferBody};
 use crate::wire::{Language, Problem, ProblemKind, Reason, requests};
@@ -49,6 +50,8 @@ pub struct Lobby {
     pub hub: Addr<SessionHub>,
     /// What is counted.
     pub instruments: Instruments,
+    /// How much a principal may ask, over whichever edge.
+    pub limits: Limits,
     /// Room for sessions: fewer than connections, so that requests find room beside them.
     pub places: Arc<Semaphore>,
 }
@@ -139,13 +142,18 @@ impl WsSession {
         };
         let action = Action::parse(&request.accion);
         let name = action.map_or("unknown", Action::name);
-        let checked = match action {
-            None => Err(ProblemKind::UnknownAction.into()),
+        let row = self.caller.identity.principal.row();
+        let limited = self.lobby.limits.principal(row);
+        let checked = match (action, limited) {
+            (_, Err(seconds)) => {
+                Err(Problem::of(ProblemKind::TooManyRequests).after_seconds(seconds))
+            }
+            (None, _) => Err(ProblemKind::UnknownAction.into()),
             // The hub is about to end this session; until then nothing is done for it.
-            Some(_) if !self.pass.is_good() => Err(ProblemKind::InvalidToken.into()),
-            Some(_) if self.leaving.is_some() => Err(ProblemKind::ShuttingDown.into()),
-            Some(_) if self.under_way >= REQUESTS => Err(ProblemKind::Overloaded.into()),
-            Some(action) => action.check(&request).map(|()| action),
+            (Some(_), _) if !self.pass.is_good() => Err(ProblemKind::InvalidToken.into()),
+            (Some(_), _) if self.leaving.is_some() => Err(ProblemKind::ShuttingDown.into()),
+            (Some(_), _) if self.under_way >= REQUESTS => Err(ProblemKind::Overloaded.into()),
+            (Some(action), _) => action.check(&request).map(|()| action),
         };
         match checked {
             Err(problem) => self.answer(request.id.as_deref(), name, Err(problem.into()), ctx),
