@@ -130,16 +130,7 @@ impl Application {
     /// [`ApplicationError`] says which setting to change.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, ApplicationError> {
         let locks = lock(&config)?;
-        let listener = TcpListener::bind(config.http).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        });
-        let (listener, http) = listener.map_err(|source| ApplicationError::Port {
-            address: config.http,
-            setting: "HTTP_PORT or BIND_ADDRESS",
-            source,
-        })?;
+        let (listener, http) = listen(&config)?;
         let registry = Registry::new();
         let instruments = Instruments::new(&registry)?;
         let storage = open_storage(&config, &clock, &instruments)?;
@@ -307,6 +298,19 @@ impl Application {
         log::info!("closed");
         Ok(())
     }
+}
+
+fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), ApplicationError> {
+    let bound = TcpListener::bind(config.http).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    });
+    bound.map_err(|source| ApplicationError::Port {
+        address: config.http,
+        setting: "HTTP_PORT or BIND_ADDRESS",
+        source,
+    })
 }
 
 /// Waits for one step of the end, but not for ever: what it was to do is safe to leave undone.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+#[cfg(feature = "failpoints")]
 use std::time::{Duration, Instant};
 
 const DEPOSITS: &str = "/api/v1/cuentas/1/depositos";

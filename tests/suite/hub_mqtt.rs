@@ -1,5 +1,6 @@
 //! The alert hub on a broker: what devices, people and strangers can bring about there.
 
+#[cfg(feature = "failpoints")]
 use crate::support::atalaya::Settings;
 use crate::support::checks::passes_promtool;
 use crate::support::device::{Device, create_place, encode, fingerprint, now, register};

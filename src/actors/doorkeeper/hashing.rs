@@ -95,7 +95,7 @@ fn argon2() -> Option<Argon2<'static>> {
     Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-/// The hash of a password, in PHC form. Takes some 20 ms; see [`Hashing`].
+/// The hash of a password, in PHC form. Takes some 20 ms, so not in a handler.
 #[must_use]
 pub fn hash(password: &Password) -> Option<PasswordHash> {
     let random: [u8; 16] = crate::storage::vault::random().ok()?;
