@@ -537,6 +537,15 @@ async fn no_token_no_answer(client: &Client, place: &Place) {
                 "{method} {address} without a token: {}",
                 answer.text()
             );
+            if !is_public {
+                // Before anything of it is looked at, whatever it is.
+                let garbage = client
+                    .anonymous()
+                    .request(method.parse().unwrap(), &address)
+                    .insert_header(("content-type", "text/plain"));
+                let answer = finish(garbage.send_body("{")).await.unwrap();
+                assert_eq!(answer.status, 401, "{method} {address}: {}", answer.text());
+            }
             if !is_open {
                 assert_eq!(
                     answer.header("www-authenticate"),

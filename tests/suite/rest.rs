@@ -652,7 +652,12 @@ async fn a_request_that_drips_is_ended_at_its_deadline() {
                 Idempotency-Key: slow\r\nContent-Type: application/json\r\n";
     let full = format!("{head}Content-Length: 60000\r\n\r\n");
     let (slow_body, slow_head) = futures_util::future::join(
-        drip(port, full.into_bytes(), b' ', Duration::from_secs(20)),
+        drip(
+            port,
+            raw::signed(port, full.into_bytes()),
+            b' ',
+            Duration::from_secs(20),
+        ),
         drip(
             port,
             head.as_bytes().to_vec(),
