@@ -4,11 +4,14 @@ use crate::support::access::{ADMIN_TOKEN, make_token_for};
 use crate::support::atalaya::ADMIN_PASSWORD;
 use crate::support::client::{Client, Response, finish};
 use crate::support::device::register;
+use crate::support::guest::Guest;
 use crate::support::hub::assert_refused;
 use crate::support::{Atalaya, Records, WebSocket, audit, eventually};
 use atalaya::domain::device::Secret;
 use atalaya::domain::second_factor;
 use awc::http::Method;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::ConnectReturnCode;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -672,4 +675,83 @@ async fn what_happens_to_access_is_kept_with_who_when_and_from_where() {
             .all(|text| !text.contains("127.0.0.1") && !text.contains("ana"))
     );
     audit(&atalaya.database()).unwrap();
+}
+
+/// At the embedded broker a token is the password, and a filter is granted where all of it may be
+/// seen; the end of the token ends the connection.
+#[actix_web::test]
+async fn people_listen_at_our_own_broker_to_what_they_may_see_and_no_longer() {
+    let atalaya = Atalaya::with_embedded_broker().start().await;
+    let client = atalaya.client();
+    client.open_with("1350509525", "100.00").await;
+    let port = atalaya.mqtt_port;
+    let join = async |user: &str, token: &str, id: &str| {
+        let mut options = Guest::anonymous(port, id);
+        options.set_credentials(user, token);
+        Guest::connect(options).await
+    };
+    let customer = json!([{"rol": "cliente", "cedula": "1350509525"}]);
+    let customer = make_token_for(&client, "suya", &customer).await;
+    let teller = json!([{"rol": "cajero", "empresa": "banco"}]);
+    let teller = make_token_for(&client, "caja", &teller).await;
+    let auditor = make_token_for(&client, "lector", &json!([{"rol": "auditor"}])).await;
+    for (user, password) in [
+        ("suya", "guess"),
+        ("lector", customer.as_str()),
+        ("suya", ""),
+    ] {
+        let refused = join(user, password, "stranger").await.err();
+        assert_eq!(refused, Some(ConnectReturnCode::NotAuthorized), "{user}");
+    }
+    let cases: [(&str, &str, &[(&str, bool)]); 3] = [
+        (
+            "suya",
+            &customer,
+            &[
+                ("banco/saldo/1350509525", true),
+                ("banco/saldo/1315151515", false),
+                ("banco/saldo/+", false),
+                ("$share/g/banco/saldo/+", false),
+                ("banco/#", false),
+                ("#", false),
+                ("empresas/banco/alertas", false),
+            ],
+        ),
+        (
+            "caja",
+            &teller,
+            &[("banco/#", false), ("banco/estadisticas", true)],
+        ),
+        (
+            "token",
+            &auditor,
+            &[("#", true), ("$share/g/banco/#", true)],
+        ),
+    ];
+    for (user, token, filters) in cases {
+        let mut guest = join(user, token, &format!("id-{user}")).await.unwrap();
+        for (filter, granted) in filters {
+            let reason = guest.asks_for(filter).await;
+            assert_eq!(reason < 0x80, *granted, "{user} {filter}");
+        }
+        for topic in ["banco/depositos", "empresas/banco/principal/x/alerta", "x"] {
+            let reason = guest
+                .publish(topic, QoS::AtLeastOnce, false, "forged")
+                .await;
+            assert_eq!(reason, 0x87, "{user} publishes on {topic}");
+        }
+    }
+    let mut guest = join("suya", &customer, "mine").await.unwrap();
+    guest.asks_for("banco/saldo/1350509525").await;
+    assert!(guest.message().await.text().contains("100.00"));
+    let list = client.json("/api/v1/tokens").await;
+    let listed = list["datos"].as_array().unwrap();
+    let id = &listed.iter().find(|t| t["nombre"] == "suya").unwrap()["id"];
+    let revoked = client
+        .bare(Method::DELETE, &format!("/api/v1/tokens/{id}"))
+        .await;
+    assert_eq!(revoked.status, 204);
+    assert!(guest.is_shown_out().await < Duration::from_secs(1));
+    let refused = join("suya", &customer, "mine").await.err();
+    assert_eq!(refused, Some(ConnectReturnCode::NotAuthorized));
 }
