@@ -9,7 +9,7 @@ use crate::wire::{Problem, ProblemKind};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HOST, ORIGIN};
+use actix_web::http::header::{HOST, HeaderValue, ORIGIN};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
 use std::sync::Arc;
@@ -20,16 +20,11 @@ pub(super) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let header = |name| {
-        request
-            .headers()
-            .get(name)
-            .map(|value| value.to_str().unwrap_or("\0"))
-    };
-    let host = header(HOST).unwrap_or_default();
+    let origin = request.headers().get(ORIGIN).map(text_of);
     let allowed = request
         .app_data::<web::Data<Vec<String>>>()
-        .is_some_and(|origins| origin::is_allowed(origins, host, header(ORIGIN)));
+        .zip(host_of(&request))
+        .is_some_and(|(origins, host)| origin::is_allowed(origins, host, origin));
     if allowed {
         return next
             .call(request)
@@ -38,6 +33,24 @@ pub(super) async fn guard(
     }
     let error = ApiError::new(request.request(), Problem::of(ProblemKind::ForeignOrigin));
     Ok(request.into_response(error.error_response()))
+}
+
+/// Whom a request is for: the authority that its target names, as in HTTP/2, where browsers send no
+/// `Host` (RFC 9113 §8.3.1), or else `Host`. `None` where the two do not agree, so that nobody gets
+/// past one of them with the other.
+fn host_of(request: &ServiceRequest) -> Option<&str> {
+    let mut named = request.headers().get_all(HOST).map(text_of);
+    match request.uri().authority() {
+        Some(target) => named
+            .all(|host| host.eq_ignore_ascii_case(target.as_str()))
+            .then_some(target.as_str()),
+        None => named.next(),
+    }
+}
+
+/// A header's text; what is none is like no host and no origin.
+fn text_of(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("\0")
 }
 
 /// Measures every request by its route's template, so that no label carries an id.

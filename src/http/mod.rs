@@ -349,6 +349,9 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
     })
     .workers(workers)
     .max_connections(connections)
+    // Handshakes under way, by worker: by default 256, and whoever connects and says nothing would
+    // hold up everybody else for as long as HANDSHAKE_DEADLINE.
+    .max_connection_rate(connections)
     .client_request_timeout(HEAD_DEADLINE)
     .keep_alive(KEEP_ALIVE)
     .shutdown_timeout(STOP_SECONDS)

@@ -27,6 +27,7 @@ mod crash;
 mod durability;
 mod embedded_broker;
 mod hardening;
+mod http2;
 mod hub;
 mod hub_alerts;
 mod hub_crash;

@@ -17,9 +17,14 @@ use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Message, WebSocket};
 
-/// Atalaya over TLS, once it is up.
-async fn serve(atalaya: &Atalaya, authority: &Authority, more: &[(&str, String)]) -> Watched {
-    let pair = authority.vouch_for("atalaya");
+/// Atalaya over TLS as `name`, once it is up.
+pub async fn serve(
+    atalaya: &Atalaya,
+    authority: &Authority,
+    name: &str,
+    more: &[(&str, String)],
+) -> Watched {
+    let pair = authority.vouch_for(name);
     let mut command = atalaya.command();
     command
         .env("TLS_CERT_FILE", pair.certificate)
@@ -44,13 +49,19 @@ fn as_admin(atalaya: &Atalaya, authority: &Authority, words: &[&str]) -> Ended {
     run(command)
 }
 
-type Secured = StreamOwned<rustls::ClientConnection, TcpStream>;
+pub type Secured = StreamOwned<rustls::ClientConnection, TcpStream>;
 
 fn connect(port: u16, authority: &Authority) -> Secured {
+    connect_with(port, authority, b"http/1.1")
+}
+
+/// A connection on which `protocol` (a name of ALPN) is spoken.
+pub fn connect_with(port: u16, authority: &Authority, protocol: &[u8]) -> Secured {
     let ca = authority.certificate();
-    let config = tls::client(Some(("CA", &ca)), None).unwrap();
+    let mut config = (*tls::client(Some(("CA", &ca)), None).unwrap().0).clone();
+    config.alpn_protocols = vec![protocol.to_vec()];
     let name = ServerName::try_from("127.0.0.1").unwrap();
-    let client = rustls::ClientConnection::new(Arc::clone(&config.0), name).unwrap();
+    let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     StreamOwned::new(client, stream)
@@ -60,7 +71,7 @@ fn connect(port: u16, authority: &Authority) -> Secured {
 async fn the_api_and_its_sessions_are_served_over_tls_and_nothing_else() {
     let (authority, other) = (Authority::new(), Authority::new());
     let atalaya = Atalaya::without_mqtt().prepare();
-    let server = serve(&atalaya, &authority, &[]).await;
+    let server = serve(&atalaya, &authority, "atalaya", &[]).await;
     assert!(
         server
             .stdout()
@@ -129,7 +140,7 @@ fn wait_for_the_end(session: &mut WebSocket<Secured>) {
 async fn who_does_not_finish_the_handshake_is_dropped() {
     let authority = Authority::new();
     let atalaya = Atalaya::without_mqtt().prepare();
-    let _server = serve(&atalaya, &authority, &[]).await;
+    let _server = serve(&atalaya, &authority, "atalaya", &[]).await;
     let mut idle = TcpStream::connect(("127.0.0.1", atalaya.http_port)).unwrap();
     // The beginning of a handshake, and no more of it.
     idle.write_all(&[0x16, 0x03, 0x01]).unwrap();
@@ -147,7 +158,13 @@ async fn our_own_broker_speaks_tls_with_the_same_certificate() {
     let authority = Authority::new();
     let atalaya = Atalaya::with_embedded_broker().prepare();
     let port = free_port();
-    let _server = serve(&atalaya, &authority, &[("MQTT_TLS_PORT", port.to_string())]).await;
+    let _server = serve(
+        &atalaya,
+        &authority,
+        "atalaya",
+        &[("MQTT_TLS_PORT", port.to_string())],
+    )
+    .await;
     let add = ["token", "add", "lector", "--rol", "auditor"];
     let token = as_admin(&atalaya, &authority, &add)
         .stdout
