@@ -677,6 +677,9 @@ async fn what_happens_to_access_is_kept_with_who_when_and_from_where() {
     audit(&atalaya.database()).unwrap();
 }
 
+/// A user, their token, and filters with whether they are granted.
+type Listener<'a> = (&'a str, &'a str, &'a [(&'a str, bool)]);
+
 /// At the embedded broker a token is the password, and a filter is granted where all of it may be
 /// seen; the end of the token ends the connection.
 #[actix_web::test]
@@ -703,7 +706,7 @@ async fn people_listen_at_our_own_broker_to_what_they_may_see_and_no_longer() {
         let refused = join(user, password, "stranger").await.err();
         assert_eq!(refused, Some(ConnectReturnCode::NotAuthorized), "{user}");
     }
-    let cases: [(&str, &str, &[(&str, bool)]); 3] = [
+    let cases: [Listener<'_>; 3] = [
         (
             "suya",
             &customer,

@@ -3,7 +3,6 @@
 use crate::support::access::ADMIN_TOKEN;
 use crate::support::certificates::Authority;
 use crate::support::client::finish;
-use crate::support::hub::assert_refused;
 use crate::support::{Atalaya, DEADLINE};
 use crate::tls::{Secured, connect_with, serve};
 use atalaya::tls;
