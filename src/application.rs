@@ -188,10 +188,12 @@ impl Application {
             instruments: instruments.clone(),
             installation: config.installation.clone(),
         });
+        let limits = Limits::new(config.address_rate, config.principal_rate);
         let lobby = Lobby {
             desk: desk.clone(),
             hub: hub.clone(),
             instruments: instruments.clone(),
+            limits: limits.clone(),
             places: Arc::new(Semaphore::new(config.max_connections * 3 / 4)),
         };
         let parts = HttpParts {
@@ -203,7 +205,7 @@ impl Application {
             door: Door {
                 access: storage.access,
                 trail,
-                limits: Limits::new(config.address_rate, config.principal_rate),
+                limits,
                 clock: clock.clone(),
             },
             allowed_origins: Arc::new(config.allowed_origins.clone()),

@@ -3,9 +3,13 @@
 //! The server's own deadline for the head of a request covers the first one of a connection. A
 //! client that has had one answer and then sends half a request, or reads no answer, would keep
 //! its place for ever; a sweep ends it by its socket.
+//!
+//! When all places are taken, a few are left for those who watch us: [`SPARE`]. Whoever takes one
+//! and says nothing loses it to the next who comes, so that a crowd passes through them and does not
+//! keep anybody waiting; whoever asks for anything but our health is told to come again.
 
-use crate::network::subscriber;
-use std::collections::HashMap;
+use crate::network::{is_own, subscriber};
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Shutdown};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,11 +18,22 @@ use std::time::{Duration, Instant};
 /// How often idle connections are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// Places beyond the limit. A request to [`super::is_watch`] is answered within microseconds, so
+/// few are enough.
+pub(super) const SPARE: usize = 64;
+
+/// Connections that have ended and are not forgotten yet, before they are.
+const FORGET: usize = 1_024;
+
 /// One connection, as the handlers of its requests see it.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// Its place among those of its address; given back when it ends.
     _place: Option<AddressPlace>,
+    /// Its place among all.
+    _open: OpenPlace,
+    /// There was no room for it: it has one of the spare places.
+    is_spare: bool,
     socket: Arc<socket2::Socket>,
     opened: Instant,
     /// When the last request ended, in milliseconds since `opened`.
@@ -40,9 +55,23 @@ impl Connection {
         self.is_session.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it has a spare place alone, where only those who watch us are answered.
+    pub(super) fn is_spare(&self) -> bool {
+        self.is_spare
+    }
+
+    fn is_busy(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) > 0
+    }
+
+    fn end(&self) {
+        // It may be closed already; then there is nothing left to end.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
     fn is_idle_for(&self, limit: Duration) -> bool {
         let since = Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
-        self.under_way.load(Ordering::Relaxed) == 0
+        !self.is_busy()
             && !self.is_session.load(Ordering::Relaxed)
             && self.opened.elapsed().saturating_sub(since) > limit
     }
@@ -81,22 +110,40 @@ impl Drop for AddressPlace {
     }
 }
 
+/// One connection, until it is dropped.
+#[derive(Debug)]
+struct OpenPlace(Arc<AtomicUsize>);
+
+impl Drop for OpenPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// All connections of a server.
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
     all: Arc<Mutex<Vec<Weak<Connection>>>>,
     places: Places,
+    open: Arc<AtomicUsize>,
+    /// Those in the spare places, the oldest first.
+    spare: Arc<Mutex<VecDeque<Weak<Connection>>>>,
+    /// Connections at once.
+    most: usize,
     /// Connections of one address at once; this machine's own are not limited, since a reverse
     /// proxy's clients all come from it.
     per_address: usize,
 }
 
 impl Connections {
-    /// No connections yet; an address may have `per_address` of them at once.
-    pub(super) fn new(per_address: usize) -> Self {
+    /// No connections yet; there may be `most` of them at once, an address `per_address`.
+    pub(super) fn new(most: usize, per_address: usize) -> Self {
         Self {
             all: Arc::default(),
             places: Arc::default(),
+            open: Arc::default(),
+            spare: Arc::default(),
+            most,
             per_address,
         }
     }
@@ -108,25 +155,46 @@ impl Connections {
         socket: Arc<socket2::Socket>,
         address: Option<IpAddr>,
     ) -> Arc<Connection> {
-        let limited = address.filter(|address| !address.is_loopback());
+        let limited = address.filter(|address| !is_own(*address));
         let place = limited.map(|address| self.place(subscriber(address)));
-        if place
+        let is_too_many = place
             .as_ref()
-            .is_some_and(|(_, count)| *count > self.per_address)
-        {
-            // It may be closed already; then there is nothing left to end.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+            .is_some_and(|(_, count)| *count > self.per_address);
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         let connection = Arc::new(Connection {
             _place: place.map(|(place, _)| place),
+            _open: OpenPlace(Arc::clone(&self.open)),
+            is_spare: open > self.most,
             socket,
             opened: Instant::now(),
             idle_since: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
             is_session: AtomicBool::new(false),
         });
-        self.lock().push(Arc::downgrade(&connection));
+        if is_too_many {
+            connection.end();
+        } else if connection.is_spare {
+            self.crowd_out(&connection);
+        }
+        let mut all = self.lock();
+        if all.len() > 2 * open + FORGET {
+            all.retain(|connection| connection.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(&connection));
+        drop(all);
         connection
+    }
+
+    /// Gives `newest` a spare place, which whoever has had one the longest and asks nothing loses.
+    fn crowd_out(&self, newest: &Arc<Connection>) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.push_back(Arc::downgrade(newest));
+        while spare.len() > SPARE {
+            let oldest = spare.pop_front().and_then(|oldest| oldest.upgrade());
+            if let Some(oldest) = oldest.filter(|oldest| !oldest.is_busy()) {
+                oldest.end();
+            }
+        }
     }
 
     /// A place for one more connection of `address`, and how many it has with it.
@@ -151,8 +219,7 @@ impl Connections {
                     return false;
                 };
                 if connection.is_idle_for(limit) {
-                    // It may be closed already; then there is nothing left to end.
-                    let _ = connection.socket.shutdown(Shutdown::Both);
+                    connection.end();
                 }
                 true
             });

@@ -124,6 +124,11 @@ pub const PUBLIC: &[(&str, &[&str])] = &[
     ("/page.css", &["GET"]),
 ];
 
+/// Whether those who watch us ask: they are heard while others are held up.
+fn is_watch(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz")
+}
+
 /// What every route of the API starts with.
 const API: &str = "/api/v1/";
 
@@ -326,8 +331,10 @@ pub struct HttpParts {
 pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server> {
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let tls = parts.tls.clone();
-    let connections = parts.max_connections.div_ceil(workers);
-    let accepted = Connections::new(parts.max_per_address);
+    // Those beyond the limit are let in to be told so, or to ask for our health. Twice, since whoever
+    // loses a spare place still has it until their worker has looked.
+    let connections = (parts.max_connections + 2 * connections::SPARE).div_ceil(workers);
+    let accepted = Connections::new(parts.max_connections, parts.max_per_address);
     actix::spawn(accepted.clone().sweep(KEEP_ALIVE + HEAD_DEADLINE));
     let server = HttpServer::new(move || {
         App::new()
@@ -340,6 +347,7 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
             .app_data(web::Data::from(Arc::clone(&parts.allowed_origins)))
             .wrap(from_fn(identify::identify))
             .wrap(from_fn(middleware::guard))
+            .wrap(from_fn(middleware::make_room))
             .wrap(from_fn(headers::protect))
             .wrap(from_fn(middleware::measure))
             .configure(routes)

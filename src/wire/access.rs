@@ -29,7 +29,8 @@ pub struct SignInBody {
     #[schema(value_type = String, format = Password)]
     pub contrasena: Hidden,
     /// The code of the authenticator app, where there is one.
-    pub codigo: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub codigo: Option<Hidden>,
     /// For web pages: the token goes into a cookie that scripts cannot read.
     #[serde(default)]
     pub cookie: bool,
@@ -116,8 +117,8 @@ pub struct PasswordBody {
 #[schema(title = "ProbarSegundoFactor")]
 pub struct CodeBody {
     /// The code that the app shows.
-    #[schema(example = "492039", pattern = "^[0-9]{6}$")]
-    pub codigo: String,
+    #[schema(value_type = String, example = "492039", pattern = "^[0-9]{6}$")]
+    pub codigo: Hidden,
 }
 
 /// `DELETE /sesiones/actual/segundo_factor`.

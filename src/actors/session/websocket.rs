@@ -7,6 +7,7 @@ use crate::actors::session_hub::{
 };
 use crate::desk::{Answer, Caller, Desk, Direction, Failure, Reply};
 use crate::domain::Position;
+use crate::http::Limits;
 use crate::instruments::Instruments;
 use crate::wire::frames::{self, Request};
 use crate::wire::requests::{MovementBody, OpenAccountBody, TransferBody};
@@ -49,6 +50,8 @@ pub struct Lobby {
     pub hub: Addr<SessionHub>,
     /// What is counted.
     pub instruments: Instruments,
+    /// How much may be asked.
+    pub limits: Limits,
     /// Room for sessions: fewer than connections, so that requests find room beside them.
     pub places: Arc<Semaphore>,
 }
@@ -128,6 +131,11 @@ impl WsSession {
     }
 
     fn request(&mut self, text: &[u8], ctx: &mut ws::WebsocketContext<Self>) {
+        // Before it is read: what is malformed costs as much.
+        if let Err(problem) = self.count() {
+            let id = frames::id_of(text);
+            return self.answer(id.as_deref(), "unknown", Err(problem.into()), ctx);
+        }
         let request: Request = match requests::object(text) {
             Ok(request) => request,
             Err(error) => {
@@ -160,6 +168,15 @@ impl WsSession {
             }
             Ok(action) => self.ask_desk(action, request, ctx),
         }
+    }
+
+    /// Counts a request of whoever this session is, as one over REST is counted.
+    fn count(&self) -> Result<(), Problem> {
+        let Some(standing) = &self.caller.standing else {
+            return Ok(());
+        };
+        let counted = self.lobby.limits.principal(standing.subject.row);
+        counted.map_err(|wait| Problem::of(ProblemKind::TooManyRequests).after_seconds(wait))
     }
 
     /// Asks the desk; the answer is sent when it is there, whatever else happens meanwhile.
