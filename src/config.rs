@@ -907,14 +907,14 @@ mod tests {
             "--admin-token-file",
             "--admin-password-file",
         ] {
-            let config = from(flag, file).unwrap();
-            assert_eq!(found(&config, flag).as_deref(), Some(CANARY), "{flag}");
+            let resolved = from(flag, file).unwrap();
+            assert_eq!(found(&resolved, flag).as_deref(), Some(CANARY), "{flag}");
             let missing = from(flag, "/nowhere/secret").unwrap_err();
             let setting = flag[2..].to_uppercase().replace('-', "_");
             assert!(missing.starts_with(&format!("{setting}: ")), "{missing}");
             let both = [flag.trim_end_matches("-file"), CANARY];
             let both = [&host[..], &both, &[flag, file]].concat();
-            assert!(super::tests::config(&both).is_err(), "{flag}: both at once");
+            assert!(config(&both).is_err(), "{flag}: both at once");
         }
     }
 }

@@ -324,6 +324,25 @@ mod tests {
     }
 
     #[test]
+    fn logs_see_no_whole_id_wherever_it_stands() {
+        let masked = |text: &str| AccountId::parse(text).unwrap().masked().to_string();
+        assert_eq!(masked("1350509525"), "13…25");
+        assert_eq!(masked("12345678901234567890"), "12…90");
+        for short in ["1", "12", "1234567"] {
+            assert_eq!(masked(short), "…", "{short}");
+        }
+        for (text, shown) in [
+            ("1350509525", "13…25"),
+            ("banco/saldo/1350509525", "banco/saldo/13…25"),
+            ("c1315151515x0912345678", "c13…15x09…78"),
+            ("boton-1 ñ 2026", "boton-1 ñ 2026"),
+            ("", ""),
+        ] {
+            assert_eq!(masked_text(text), shown);
+        }
+    }
+
+    #[test]
     fn debug_masks_the_id() {
         assert_eq!(
             format!("{:?}", AccountId::parse("1350509525").unwrap()),
@@ -331,7 +350,7 @@ mod tests {
         );
         assert_eq!(
             format!("{:?}", AccountId::parse("5").unwrap()),
-            "AccountId(…5)"
+            "AccountId(…)"
         );
     }
 

@@ -10,6 +10,7 @@
 
 use crate::network::{is_own, subscriber};
 use std::collections::{HashMap, VecDeque};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -62,6 +63,12 @@ impl Connection {
 
     fn is_busy(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether it has sent what no worker has looked at yet.
+    fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        matches!(self.socket.peek(&mut byte), Ok(1))
     }
 
     fn end(&self) {
@@ -185,15 +192,25 @@ impl Connections {
         connection
     }
 
-    /// Gives `newest` a spare place, which whoever has had one the longest and asks nothing loses.
+    /// Gives `newest` a spare place. Where there is none left, somebody loses theirs: of those who
+    /// ask nothing whoever has had it the longest.
     fn crowd_out(&self, newest: &Arc<Connection>) {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         spare.push_back(Arc::downgrade(newest));
-        while spare.len() > SPARE {
-            let oldest = spare.pop_front().and_then(|oldest| oldest.upgrade());
-            if let Some(oldest) = oldest.filter(|oldest| !oldest.is_busy()) {
-                oldest.end();
+        if spare.len() <= SPARE {
+            return;
+        }
+        for _ in 0..SPARE {
+            let Some(oldest) = spare.pop_front().and_then(|oldest| oldest.upgrade()) else {
+                return;
+            };
+            if !oldest.is_busy() && !oldest.has_unread() {
+                return oldest.end();
             }
+            spare.push_back(Arc::downgrade(&oldest));
+        }
+        if let Some(first) = spare.pop_front().and_then(|first| first.upgrade()) {
+            first.end();
         }
     }
 

@@ -348,3 +348,38 @@ const fn subject_name(subject: Subject) -> &'static str {
         Subject::Refusals => "rechazos",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::registry::{KeyBody, KeyResource};
+    use serde::de::DeserializeOwned;
+
+    fn shown<T: DeserializeOwned + fmt::Debug>(json: &str) -> String {
+        format!("{:?}", serde_json::from_str::<T>(json).unwrap())
+    }
+
+    #[test]
+    fn no_secret_of_a_body_is_in_its_debug() {
+        for text in [
+            shown::<SignInBody>(r#"{"usuario":"ana","contrasena":"canary","codigo":"canary"}"#),
+            shown::<PasswordBody>(r#"{"actual":"canary","nueva":"canary"}"#),
+            shown::<CodeBody>(r#"{"codigo":"canary"}"#),
+            shown::<RemoveFactorBody>(r#"{"contrasena":"canary"}"#),
+            shown::<PersonBody>(r#"{"usuario":"ana","contrasena":"canary"}"#),
+            shown::<KeyBody>(r#"{"alg":"HS256","secreto":"canary"}"#),
+            format!(
+                "{:?}",
+                KeyResource {
+                    kid: "k".to_owned(),
+                    alg: "HS256",
+                    creada: Moment(0),
+                    revocada: None,
+                    secreto: Some("canary".to_owned()),
+                }
+            ),
+        ] {
+            assert!(!text.contains("canary"), "{text}");
+        }
+    }
+}
