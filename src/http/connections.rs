@@ -40,6 +40,8 @@ pub(super) struct Connection {
     /// When the last request ended, in milliseconds since `opened`.
     idle_since: AtomicU64,
     under_way: AtomicUsize,
+    /// Whether a request has come.
+    has_asked: AtomicBool,
     /// A session has a heartbeat of its own, and the hub to end it.
     is_session: AtomicBool,
 }
@@ -47,6 +49,7 @@ pub(super) struct Connection {
 impl Connection {
     /// A request has begun. It ends when what is returned is dropped.
     pub(super) fn request(self: &Arc<Self>) -> UnderWay {
+        self.has_asked.store(true, Ordering::Relaxed);
         self.under_way.fetch_add(1, Ordering::Relaxed);
         UnderWay(Arc::clone(self))
     }
@@ -59,10 +62,6 @@ impl Connection {
     /// Whether it has a spare place alone, where only those who watch us are answered.
     pub(super) fn is_spare(&self) -> bool {
         self.is_spare
-    }
-
-    fn is_busy(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) > 0
     }
 
     /// Whether it has sent what no worker has looked at yet.
@@ -78,7 +77,7 @@ impl Connection {
 
     fn is_idle_for(&self, limit: Duration) -> bool {
         let since = Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
-        !self.is_busy()
+        self.under_way.load(Ordering::Relaxed) == 0
             && !self.is_session.load(Ordering::Relaxed)
             && self.opened.elapsed().saturating_sub(since) > limit
     }
@@ -176,6 +175,7 @@ impl Connections {
             opened: Instant::now(),
             idle_since: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
+            has_asked: AtomicBool::new(false),
             is_session: AtomicBool::new(false),
         });
         if is_too_many {
@@ -204,7 +204,11 @@ impl Connections {
             let Some(oldest) = spare.pop_front().and_then(|oldest| oldest.upgrade()) else {
                 return;
             };
-            if !oldest.is_busy() && !oldest.has_unread() {
+            if oldest.has_asked.load(Ordering::Relaxed) {
+                // It is closed behind its answer, which must not be lost on the way.
+                return;
+            }
+            if !oldest.has_unread() {
                 return oldest.end();
             }
             spare.push_back(Arc::downgrade(&oldest));

@@ -296,6 +296,10 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
+/// Connections that wait to be accepted. The 128 of the standard library are gone in an instant when
+/// many come at once, and whoever comes then waits a second for the next try.
+const BACKLOG: i32 = 1_024;
+
 /// How long requests under way have when the server stops, in seconds.
 const STOP_SECONDS: u64 = 5;
 
@@ -329,6 +333,7 @@ pub struct HttpParts {
 /// # Errors
 /// Where the listener cannot be used.
 pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server> {
+    socket2::SockRef::from(&listener).listen(BACKLOG)?;
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let tls = parts.tls.clone();
     // Those beyond the limit are let in to be told so, or to ask for our health. Twice, since whoever
