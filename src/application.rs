@@ -22,8 +22,9 @@ use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{Channel, Principal, Slug};
 use crate::first_run::{self, Helpers, Welcome};
-use crate::http::{self, Door, HttpParts, Limits, Readiness};
+use crate::http::{self, Door, HttpParts, Readiness};
 use crate::instruments::Instruments;
+use crate::limits::Limits;
 use crate::mqtt::broker::EmbeddedBroker;
 use crate::mqtt::connection::BrokerAddress;
 use crate::mqtt::people::TokenGate;
@@ -129,16 +130,7 @@ impl Application {
     /// [`ApplicationError`] says which setting to change.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, ApplicationError> {
         let locks = lock(&config)?;
-        let listener = TcpListener::bind(config.http).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        });
-        let (listener, http) = listener.map_err(|source| ApplicationError::Port {
-            address: config.http,
-            setting: "HTTP_PORT or BIND_ADDRESS",
-            source,
-        })?;
+        let (listener, http) = listen(&config)?;
         let registry = Registry::new();
         let instruments = Instruments::new(&registry)?;
         let storage = open_storage(&config, &clock, &instruments)?;
@@ -308,6 +300,19 @@ impl Application {
     }
 }
 
+fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), ApplicationError> {
+    let bound = TcpListener::bind(config.http).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    });
+    bound.map_err(|source| ApplicationError::Port {
+        address: config.http,
+        setting: "HTTP_PORT or BIND_ADDRESS",
+        source,
+    })
+}
+
 /// Waits for one step of the end, but not for ever: what it was to do is safe to leave undone.
 async fn within(what: &str, step: impl Future<Output = ()>) {
     if tokio::time::timeout(STEP_DEADLINE, step).await.is_err() {
@@ -411,8 +416,7 @@ fn start_actors(
         readers,
         installation,
         position,
-        access,
-        vault,
+        ..
     } = storage;
     let outbox = Arc::new(AtomicI64::new(*position));
     // The embedded broker acknowledges first and writes within a quarter of a second; a crash of
@@ -444,25 +448,14 @@ fn start_actors(
     // Sessions see the same retained presence as subscribers of the broker.
     hub.retain(MqttPublisher::presence_of(config.node.as_str(), "en_linea", clock.now()).event());
     let hub = on_own_thread(move |_| hub);
-    let alerts = AlertLog::new(
-        feed.clone(),
-        config.low_balance_threshold,
-        instruments.clone(),
-    );
+    let threshold = config.low_balance_threshold;
+    let alerts = AlertLog::new(feed.clone(), threshold, instruments.clone());
     // Writing a log blocks, and must not hold up money.
     on_own_thread(move |_| alerts);
     let statistics =
         StatisticsActor::new(feed.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
     let accounts = AccountActor::new(writer.clone(), readers.clone()).start();
-    let (doorkeeper, trail) = Doorkeeper::new(DoorkeeperParts {
-        writer: writer.clone(),
-        readers: readers.clone(),
-        vault: vault.clone(),
-        view: Arc::clone(access),
-        clock: clock.clone(),
-        session: config.access.session,
-    });
-    let doorkeeper = doorkeeper.start();
+    let (doorkeeper, trail) = start_doorkeeper(config, clock, storage);
     let statuses = Arc::new(StatusBoard::default());
     let hearing = Arc::new(Hearing::deaf());
     let validator = AlertValidator::new(ValidatorParts {
@@ -479,13 +472,8 @@ fn start_actors(
         // Without MQTT devices speak over HTTP alone, and they are heard there from the start.
         hearing.begins(clock.now());
     }
-    let watch = AlertWatch::new(
-        Arc::clone(view),
-        writer.clone(),
-        clock.clone(),
-        Arc::clone(&hearing),
-    );
-    watch.start();
+    let heard = Arc::clone(&hearing);
+    AlertWatch::new(Arc::clone(view), writer.clone(), clock.clone(), heard).start();
     let intake = intake_broker.map(|broker| {
         let intake = MqttIntake::new(IntakeParts {
             broker,
@@ -521,6 +509,22 @@ fn start_actors(
         doorkeeper,
         trail,
     })
+}
+
+fn start_doorkeeper(
+    config: &Config,
+    clock: &Clock,
+    storage: &Storage,
+) -> (Addr<Doorkeeper>, Trail) {
+    let (doorkeeper, trail) = Doorkeeper::new(DoorkeeperParts {
+        writer: storage.writer.clone(),
+        readers: storage.readers.clone(),
+        vault: storage.vault.clone(),
+        view: Arc::clone(&storage.access),
+        clock: clock.clone(),
+        session: config.access.session,
+    });
+    (doorkeeper.start(), trail)
 }
 
 /// The client id under which devices are listened to, beside the publisher's own.

@@ -209,6 +209,7 @@ pub(super) async fn websocket(
     }
     websocket::upgrade(
         Lobby::clone(&lobby),
+        door.limits.clone(),
         caller,
         &request,
         body,

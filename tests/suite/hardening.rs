@@ -1,6 +1,7 @@
 //! What every response tells browsers, and what is refused before it costs anything.
 
 use crate::support::access::ADMIN_TOKEN;
+use crate::support::atalaya::ADMIN_PASSWORD;
 use crate::support::client::{Response, finish};
 use crate::support::hub::assert_refused;
 use crate::support::{Atalaya, Client, WebSocket, eventually, raw};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -577,4 +579,44 @@ async fn sign_in_as(client: &Client, text: &str) {
     let answer = finish(request.send_body(body.to_string())).await.unwrap();
     assert!(matches!(answer.status, 401 | 429), "{}", answer.text());
     assert_is_data(&answer, text);
+}
+
+/// Fault 45: every test looks through what its Atalaya has logged, and this is how that ends.
+#[test]
+fn a_secret_in_a_log_fails_the_test_whose_log_it_is() {
+    let session = format!("ats_{}", "aB3-_".repeat(9));
+    let program = format!("atp_{}", "x".repeat(43));
+    for (file, line) in [
+        ("logs/system.log", format!("INFO token {session} came")),
+        (
+            "logs/errors.log",
+            format!("ERROR {{\"token\":\"{program}\"}}"),
+        ),
+        ("logs/system.log", format!("DEBUG {ADMIN_TOKEN}")),
+        ("stderr.log", format!("WARN password {ADMIN_PASSWORD:?}")),
+        (
+            "logs/alerts.log",
+            "WARN LOW_BALANCE account 1350509525 has 1.00".to_owned(),
+        ),
+        ("stderr.log", "INFO banco/saldo/0912345678".to_owned()),
+    ] {
+        assert!(!ends_well(file, &line), "{file}: {line}");
+    }
+    for (file, line) in [
+        ("logs/alerts.log", "WARN LOW_BALANCE account 13…25 has 1.00"),
+        (
+            "logs/system.log",
+            "INFO ats_short, 2026-11-27, 1764227161 bytes",
+        ),
+    ] {
+        assert!(ends_well(file, line), "{file}: {line}");
+    }
+}
+
+/// Whether an Atalaya that has logged `line` ends without an alarm.
+fn ends_well(file: &str, line: &str) -> bool {
+    let atalaya = Atalaya::without_mqtt().prepare();
+    std::fs::create_dir(atalaya.folder().join("logs")).unwrap();
+    std::fs::write(atalaya.folder().join(file), format!("INFO up\n{line}\n")).unwrap();
+    catch_unwind(AssertUnwindSafe(|| drop(atalaya))).is_ok()
 }

@@ -50,8 +50,6 @@ pub struct Lobby {
     pub hub: Addr<SessionHub>,
     /// What is counted.
     pub instruments: Instruments,
-    /// How much may be asked.
-    pub limits: Limits,
     /// Room for sessions: fewer than connections, so that requests find room beside them.
     pub places: Arc<Semaphore>,
 }
@@ -62,6 +60,7 @@ pub struct Lobby {
 /// Where the house is full of sessions, or the request is no WebSocket handshake.
 pub fn upgrade(
     lobby: Lobby,
+    limits: Limits,
     caller: Caller,
     request: &HttpRequest,
     body: web::Payload,
@@ -77,6 +76,7 @@ pub fn upgrade(
     let session = WsSession {
         id: super::next_id(),
         lobby,
+        limits,
         caller: Arc::new(caller),
         pass,
         language,
@@ -109,6 +109,8 @@ pub fn upgrade(
 pub struct WsSession {
     id: SessionId,
     lobby: Lobby,
+    /// How much may be asked, over REST and here together.
+    limits: Limits,
     caller: Arc<Caller>,
     pass: Pass,
     language: Language,
@@ -175,7 +177,7 @@ impl WsSession {
         let Some(standing) = &self.caller.standing else {
             return Ok(());
         };
-        let counted = self.lobby.limits.principal(standing.subject.row);
+        let counted = self.limits.principal(standing.subject.row);
         counted.map_err(|wait| Problem::of(ProblemKind::TooManyRequests).after_seconds(wait))
     }
 
