@@ -22,9 +22,8 @@ use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{Channel, Principal, Slug};
 use crate::first_run::{self, Helpers, Welcome};
-use crate::http::{self, Door, HttpParts, Readiness};
+use crate::http::{self, Door, HttpParts, Limits, Readiness};
 use crate::instruments::Instruments;
-use crate::limits::Limits;
 use crate::mqtt::broker::EmbeddedBroker;
 use crate::mqtt::connection::BrokerAddress;
 use crate::mqtt::people::TokenGate;
@@ -130,7 +129,16 @@ impl Application {
     /// [`ApplicationError`] says which setting to change.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, ApplicationError> {
         let locks = lock(&config)?;
-        let (listener, http) = listen(&config)?;
+        let listener = TcpListener::bind(config.http).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        });
+        let (listener, http) = listener.map_err(|source| ApplicationError::Port {
+            address: config.http,
+            setting: "HTTP_PORT or BIND_ADDRESS",
+            source,
+        })?;
         let registry = Registry::new();
         let instruments = Instruments::new(&registry)?;
         let storage = open_storage(&config, &clock, &instruments)?;
@@ -180,12 +188,10 @@ impl Application {
             instruments: instruments.clone(),
             installation: config.installation.clone(),
         });
-        let limits = Limits::new(config.address_rate, config.principal_rate);
         let lobby = Lobby {
             desk: desk.clone(),
             hub: hub.clone(),
             instruments: instruments.clone(),
-            limits: limits.clone(),
             places: Arc::new(Semaphore::new(config.max_connections * 3 / 4)),
         };
         let parts = HttpParts {
@@ -197,7 +203,7 @@ impl Application {
             door: Door {
                 access: storage.access,
                 trail,
-                limits,
+                limits: Limits::new(config.address_rate, config.principal_rate),
                 clock: clock.clone(),
             },
             allowed_origins: Arc::new(config.allowed_origins.clone()),
@@ -298,19 +304,6 @@ impl Application {
         log::info!("closed");
         Ok(())
     }
-}
-
-fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), ApplicationError> {
-    let bound = TcpListener::bind(config.http).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    });
-    bound.map_err(|source| ApplicationError::Port {
-        address: config.http,
-        setting: "HTTP_PORT or BIND_ADDRESS",
-        source,
-    })
 }
 
 /// Waits for one step of the end, but not for ever: what it was to do is safe to leave undone.
@@ -416,7 +409,8 @@ fn start_actors(
         readers,
         installation,
         position,
-        ..
+        access,
+        vault,
     } = storage;
     let outbox = Arc::new(AtomicI64::new(*position));
     // The embedded broker acknowledges first and writes within a quarter of a second; a crash of
@@ -448,14 +442,25 @@ fn start_actors(
     // Sessions see the same retained presence as subscribers of the broker.
     hub.retain(MqttPublisher::presence_of(config.node.as_str(), "en_linea", clock.now()).event());
     let hub = on_own_thread(move |_| hub);
-    let threshold = config.low_balance_threshold;
-    let alerts = AlertLog::new(feed.clone(), threshold, instruments.clone());
+    let alerts = AlertLog::new(
+        feed.clone(),
+        config.low_balance_threshold,
+        instruments.clone(),
+    );
     // Writing a log blocks, and must not hold up money.
     on_own_thread(move |_| alerts);
     let statistics =
         StatisticsActor::new(feed.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
     let accounts = AccountActor::new(writer.clone(), readers.clone()).start();
-    let (doorkeeper, trail) = start_doorkeeper(config, clock, storage);
+    let (doorkeeper, trail) = Doorkeeper::new(DoorkeeperParts {
+        writer: writer.clone(),
+        readers: readers.clone(),
+        vault: vault.clone(),
+        view: Arc::clone(access),
+        clock: clock.clone(),
+        session: config.access.session,
+    });
+    let doorkeeper = doorkeeper.start();
     let statuses = Arc::new(StatusBoard::default());
     let hearing = Arc::new(Hearing::deaf());
     let validator = AlertValidator::new(ValidatorParts {
@@ -472,8 +477,13 @@ fn start_actors(
         // Without MQTT devices speak over HTTP alone, and they are heard there from the start.
         hearing.begins(clock.now());
     }
-    let heard = Arc::clone(&hearing);
-    AlertWatch::new(Arc::clone(view), writer.clone(), clock.clone(), heard).start();
+    let watch = AlertWatch::new(
+        Arc::clone(view),
+        writer.clone(),
+        clock.clone(),
+        Arc::clone(&hearing),
+    );
+    watch.start();
     let intake = intake_broker.map(|broker| {
         let intake = MqttIntake::new(IntakeParts {
             broker,
@@ -509,22 +519,6 @@ fn start_actors(
         doorkeeper,
         trail,
     })
-}
-
-fn start_doorkeeper(
-    config: &Config,
-    clock: &Clock,
-    storage: &Storage,
-) -> (Addr<Doorkeeper>, Trail) {
-    let (doorkeeper, trail) = Doorkeeper::new(DoorkeeperParts {
-        writer: storage.writer.clone(),
-        readers: storage.readers.clone(),
-        vault: storage.vault.clone(),
-        view: Arc::clone(&storage.access),
-        clock: clock.clone(),
-        session: config.access.session,
-    });
-    (doorkeeper.start(), trail)
 }
 
 /// The client id under which devices are listened to, beside the publisher's own.
