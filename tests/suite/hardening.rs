@@ -298,138 +298,101 @@ struct Field {
     read: String,
 }
 
+impl Field {
+    fn new(name: &'static str, method: Method, path: &str, body: Value, read: &str) -> Self {
+        Self {
+            name,
+            method,
+            path: format!("/api/v1/{path}"),
+            body,
+            read: format!("/api/v1/{read}"),
+        }
+    }
+
+    fn post(name: &'static str, path: &str, body: Value, read: &str) -> Self {
+        Self::new(name, Method::POST, path, body, read)
+    }
+}
+
+/// Every field that takes free text, with `text` in it.
 fn fields(n: usize, text: &str) -> Vec<Field> {
-    let field = |name, method, path: &str, body, read: &str| Field {
-        name,
-        method,
-        path: format!("/api/v1/{path}"),
-        body,
-        read: format!("/api/v1/{read}"),
-    };
-    let (post, put, patch) = (|| Method::POST, || Method::PUT, || Method::PATCH);
-    let kind = |what: &str| {
-        let mut body = json!({"nombre": "n", "prioridad": "baja", "color": "rojo"});
-        body[what] = if what == "elementos" {
-            json!([text])
-        } else {
-            json!(text)
-        };
-        body
-    };
-    let alert = |what: &str| {
-        let mut body = json!({"hardware": "boton", "tipo_alarma": "ROJO"});
-        body[what] = if what == "descripcion" {
-            json!(text)
-        } else {
-            json!({"x": text})
-        };
-        body
-    };
-    let (kinds, kind_path) = (
-        "tipos_alarma?empresa=banco&limite=200",
-        format!("tipos_alarma/banco/K{n}"),
+    let mut all = places(n, text);
+    all.extend(kinds(n, text));
+    all.extend(alerts(text));
+    all.extend(people(n, text));
+    all
+}
+
+fn places(n: usize, text: &str) -> Vec<Field> {
+    let company = json!({"empresa": format!("e{n}"), "nombre": text});
+    let site = json!({"empresa": "banco", "sede": format!("s{n}"), "nombre": text});
+    let device = json!({"nombre": text});
+    let read = ["empresas/e", "sedes/banco/s"].map(|path| format!("{path}{n}"));
+    let device = Field::new(
+        "hardware",
+        Method::PATCH,
+        "hardware/boton",
+        device,
+        "hardware/boton",
     );
     vec![
-        field(
-            "empresa",
-            post(),
-            "empresas",
-            json!({"empresa": format!("e{n}"), "nombre": text}),
-            &format!("empresas/e{n}"),
-        ),
-        field(
-            "sede",
-            post(),
-            "sedes",
-            json!({"empresa": "banco", "sede": format!("s{n}"), "nombre": text}),
-            &format!("sedes/banco/s{n}"),
-        ),
-        field(
-            "hardware",
-            patch(),
-            "hardware/boton",
-            json!({"nombre": text}),
-            "hardware/boton",
-        ),
-        field(
+        Field::post("empresa", "empresas", company, &read[0]),
+        Field::post("sede", "sedes", site, &read[1]),
+        device,
+    ]
+}
+
+fn kinds(n: usize, text: &str) -> Vec<Field> {
+    let put = |name, path: &str, body, read| Field::new(name, Method::PUT, path, body, read);
+    let kind = |name, what: &str, value: Value| {
+        let mut body = json!({"nombre": "n", "prioridad": "baja", "color": "rojo"});
+        body[what] = value;
+        let path = format!("tipos_alarma/banco/K{n}");
+        put(name, &path, body, "tipos_alarma?empresa=banco&limite=200")
+    };
+    let device_type = json!({"descripcion": text});
+    let path = format!("tipos_hardware/T{n}");
+    let rule = json!({"empresa": "banco", "nombre": text, "condicion": "false",
+        "acciones": [{"accion": "notificar", "grupo": "guardia"}]});
+    vec![
+        put(
             "tipo de hardware",
-            put(),
-            &format!("tipos_hardware/T{n}"),
-            json!({"descripcion": text}),
+            &path,
+            device_type,
             "tipos_hardware?limite=200",
         ),
-        field("tipo.nombre", put(), &kind_path, kind("nombre"), kinds),
-        field(
-            "tipo.descripcion",
-            put(),
-            &kind_path,
-            kind("descripcion"),
-            kinds,
-        ),
-        field(
-            "tipo.instrucciones",
-            put(),
-            &kind_path,
-            kind("instrucciones"),
-            kinds,
-        ),
-        field(
-            "tipo.elementos",
-            put(),
-            &kind_path,
-            kind("elementos"),
-            kinds,
-        ),
-        field(
-            "regla",
-            post(),
-            "reglas",
-            json!({"empresa": "banco", "nombre": text, "condicion": "false",
-            "acciones": [{"accion": "notificar", "grupo": "guardia"}]}),
-            "reglas/{id}",
-        ),
-        field(
-            "alerta.descripcion",
-            post(),
-            "alertas",
-            alert("descripcion"),
-            "alertas/{id}",
-        ),
-        field(
-            "alerta.ubicacion",
-            post(),
-            "alertas",
-            alert("ubicacion"),
-            "alertas/{id}",
-        ),
-        field(
-            "alerta.datos",
-            post(),
-            "alertas",
-            alert("datos"),
-            "alertas/{id}",
-        ),
-        field(
-            "usuario",
-            post(),
-            "usuarios",
-            json!({"usuario": format!("p{n}"), "nombre": text}),
-            &format!("usuarios/p{n}"),
-        ),
-        field(
-            "cuenta.nombres",
-            post(),
-            "cuentas",
-            json!({"cedula": format!("1{n}"), "nombres": text, "apellidos": "Vera"}),
-            &format!("cuentas/1{n}"),
-        ),
-        field(
-            "cuenta.apellidos",
-            post(),
-            "cuentas",
-            json!({"cedula": format!("2{n}"), "nombres": "Ana", "apellidos": text}),
-            &format!("cuentas/2{n}"),
-        ),
+        kind("tipo.nombre", "nombre", json!(text)),
+        kind("tipo.descripcion", "descripcion", json!(text)),
+        kind("tipo.instrucciones", "instrucciones", json!(text)),
+        kind("tipo.elementos", "elementos", json!([text])),
+        Field::post("regla", "reglas", rule, "reglas/{id}"),
+    ]
+}
+
+fn alerts(text: &str) -> Vec<Field> {
+    let alert = |name, what: &str, value: Value| {
+        let mut body = json!({"hardware": "boton", "tipo_alarma": "ROJO"});
+        body[what] = value;
+        Field::post(name, "alertas", body, "alertas/{id}")
+    };
+    vec![
+        alert("alerta.descripcion", "descripcion", json!(text)),
+        alert("alerta.ubicacion", "ubicacion", json!({"x": text})),
+        alert("alerta.datos", "datos", json!({"x": text})),
+    ]
+}
+
+fn people(n: usize, text: &str) -> Vec<Field> {
+    let account = |name, start: u8, names: [&str; 2]| {
+        let id = format!("{start}{n}");
+        let body = json!({"cedula": id, "nombres": names[0], "apellidos": names[1]});
+        Field::post(name, "cuentas", body, &format!("cuentas/{id}"))
+    };
+    let person = json!({"usuario": format!("p{n}"), "nombre": text});
+    vec![
+        Field::post("usuario", "usuarios", person, &format!("usuarios/p{n}")),
+        account("cuenta.nombres", 1, [text, "Vera"]),
+        account("cuenta.apellidos", 2, ["Ana", text]),
     ]
 }
 
