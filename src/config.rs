@@ -462,21 +462,15 @@ impl MqttCredentials {
     /// # Errors
     /// [`ConfigError`] where the file cannot be read.
     pub fn resolve(&self) -> Result<Option<Login>, ConfigError> {
-        let password = match &self.mqtt_password_file {
-            Some(path) => std::fs::read_to_string(path)
-                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-                .map_err(|e| {
-                    ConfigError(format!(
-                        "MQTT_PASSWORD_FILE: cannot read {}: {e}",
-                        path.display()
-                    ))
-                })?,
-            None => self.mqtt_password.clone().unwrap_or_default(),
-        };
-        Ok(self
-            .mqtt_username
-            .clone()
-            .map(|user| Login { user, password }))
+        let password = secret(
+            "MQTT_PASSWORD",
+            self.mqtt_password.as_deref(),
+            self.mqtt_password_file.as_ref(),
+        )?;
+        Ok(self.mqtt_username.clone().map(|user| Login {
+            user,
+            password: password.unwrap_or_default(),
+        }))
     }
 }
 
@@ -850,16 +844,77 @@ mod tests {
         }
     }
 
+    const CANARY: &str = "canary-canary-canary-canary-canary-canary-canary";
+
     #[test]
-    fn no_password_in_debug() {
-        let config = config(&[
+    fn no_secret_in_debug() {
+        let words = [
             "--mqtt-broker-host",
             "h",
             "--mqtt-username",
             "u",
             "--mqtt-password",
-            "canary",
-        ]);
-        assert!(!format!("{config:?}").contains("canary"));
+            CANARY,
+            "--admin-password",
+            CANARY,
+            "--admin-token",
+            CANARY,
+        ];
+        let words = std::iter::once("atalaya").chain(words);
+        let typed = Wrapper::try_parse_from(words).unwrap().serve;
+        assert!(!format!("{typed:?}").contains("canary"), "{typed:?}");
+        let config = Config::try_from(typed).unwrap();
+        assert!(!format!("{config:?}").contains("canary"), "{config:?}");
+        let MqttConfig::External { login, .. } = &config.mqtt else {
+            panic!("{config:?}");
+        };
+        // They are there all the same.
+        assert_eq!(
+            login.as_ref().map(|login| login.password.as_str()),
+            Some(CANARY)
+        );
+        let token = config.access.admin_token.as_ref().map(Token::reveal);
+        assert_eq!(token, Some(CANARY));
+    }
+
+    /// Every setting that is a secret, and how to see what it came to.
+    #[test]
+    fn every_secret_may_come_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, format!("{CANARY}\r\n")).unwrap();
+        let (file, host) = (
+            file.to_str().unwrap(),
+            ["--mqtt-broker-host", "h", "--mqtt-username", "u"],
+        );
+        let from = |flag: &str, file: &str| config(&[&host[..], &[flag, file]].concat());
+        let found = |config: &Config, flag: &str| match (flag, &config.mqtt) {
+            ("--mqtt-password-file", MqttConfig::External { login, .. }) => {
+                login.as_ref().map(|login| login.password.clone())
+            }
+            ("--admin-token-file", _) => {
+                let token = config.access.admin_token.as_ref();
+                token.map(|token| token.reveal().to_owned())
+            }
+            _ => config
+                .access
+                .admin_password
+                .as_ref()
+                .map(|_| CANARY.to_owned()),
+        };
+        for flag in [
+            "--mqtt-password-file",
+            "--admin-token-file",
+            "--admin-password-file",
+        ] {
+            let resolved = from(flag, file).unwrap();
+            assert_eq!(found(&resolved, flag).as_deref(), Some(CANARY), "{flag}");
+            let missing = from(flag, "/nowhere/secret").unwrap_err();
+            let setting = flag[2..].to_uppercase().replace('-', "_");
+            assert!(missing.starts_with(&format!("{setting}: ")), "{missing}");
+            let both = [flag.trim_end_matches("-file"), CANARY];
+            let both = [&host[..], &both, &[flag, file]].concat();
+            assert!(config(&both).is_err(), "{flag}: both at once");
+        }
     }
 }

@@ -1,18 +1,11 @@
 //! How much one address, and one person or program, may ask.
 
-use crate::network::subscriber;
-use governor::clock::{Clock, DefaultClock};
-use governor::state::keyed::DefaultKeyedStateStore;
-use governor::{Quota, RateLimiter};
+use crate::network::{KeyedLimit, is_own, subscriber};
+use governor::Quota;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-
-type Limiter<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock>;
-
-/// Keys after which those that nobody uses are dropped.
-const KEYS: usize = 50_000;
 
 /// So much a second, and so much at once; 0 a second is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,21 +17,19 @@ pub struct Rate {
 }
 
 impl Rate {
-    fn limiter<K: Clone + Eq + Hash>(self) -> Option<Limiter<K>> {
+    fn limit<K: Clone + Eq + Hash>(self) -> Option<Arc<KeyedLimit<K>>> {
         let per_second = NonZeroU32::new(self.per_second)?;
         let burst = NonZeroU32::new(self.burst).unwrap_or(per_second);
-        Some(RateLimiter::keyed(
-            Quota::per_second(per_second).allow_burst(burst),
-        ))
+        let quota = Quota::per_second(per_second).allow_burst(burst);
+        Some(Arc::new(KeyedLimit::new(quota)))
     }
 }
 
 /// The limits; clones share them.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Limits {
-    addresses: Option<Arc<Limiter<IpAddr>>>,
-    principals: Option<Arc<Limiter<i64>>>,
-    clock: DefaultClock,
+    addresses: Option<Arc<KeyedLimit<IpAddr>>>,
+    principals: Option<Arc<KeyedLimit<i64>>>,
 }
 
 impl Limits {
@@ -46,9 +37,8 @@ impl Limits {
     #[must_use]
     pub fn new(address: Rate, principal: Rate) -> Self {
         Self {
-            addresses: address.limiter().map(Arc::new),
-            principals: principal.limiter().map(Arc::new),
-            clock: DefaultClock::default(),
+            addresses: address.limit(),
+            principals: principal.limit(),
         }
     }
 
@@ -59,9 +49,7 @@ impl Limits {
     /// How many seconds to wait.
     pub fn address(&self, address: Option<IpAddr>) -> Result<(), u64> {
         match (&self.addresses, address) {
-            (Some(limiter), Some(address)) if !address.is_loopback() => {
-                self.check(limiter, &subscriber(address))
-            }
+            (Some(limit), Some(address)) if !is_own(address) => limit.check(&subscriber(address)),
             _ => Ok(()),
         }
     }
@@ -72,19 +60,9 @@ impl Limits {
     /// How many seconds to wait.
     pub fn principal(&self, row: i64) -> Result<(), u64> {
         match &self.principals {
-            Some(limiter) => self.check(limiter, &row),
+            Some(limit) => limit.check(&row),
             None => Ok(()),
         }
-    }
-
-    fn check<K: Clone + Eq + Hash>(&self, limiter: &Limiter<K>, key: &K) -> Result<(), u64> {
-        if limiter.len() > KEYS {
-            limiter.retain_recent();
-        }
-        limiter.check_key(key).map_err(|until| {
-            let wait = until.wait_time_from(self.clock.now());
-            wait.as_secs() + 1
-        })
     }
 }
 
@@ -104,7 +82,9 @@ mod tests {
         // A /64 is one subscriber, whatever address of it they use.
         let taken = (0..10).take_while(|n| ask(&format!("2001:db8::{n:x}")).is_ok());
         assert_eq!(taken.count(), 3);
-        assert!((0..100).all(|_| ask("127.0.0.1").is_ok()));
+        for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert!((0..100).all(|_| ask(own).is_ok()), "{own}");
+        }
         let taken = (0..10).take_while(|_| limits.principal(16).is_ok());
         assert_eq!(taken.count(), 5);
         assert!(limits.principal(17).is_ok());

@@ -12,7 +12,8 @@ use file_rotate::{ContentLimit, FileRotate};
 use jiff::Timestamp;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde::Serialize;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 /// The target of what goes to `alerts.log`.
@@ -154,10 +155,14 @@ impl Log for Fan {
 }
 
 fn text_line(line: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    let now = Timestamp::now();
-    let message = escape(&record.args().to_string());
-    writeln!(
-        line,
+    writeln!(line, "{}", text_of(Timestamp::now(), record))
+}
+
+fn text_of(now: Timestamp, record: &Record<'_>) -> String {
+    let message = escape(&record.args().to_string(), |c, escaped| {
+        escaped.extend(c.escape_default());
+    });
+    format!(
         "{now:.3} {:5} {} {message}",
         record.level(),
         record.target()
@@ -173,26 +178,43 @@ struct JsonLine<'a> {
 }
 
 fn json_line(line: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
+    writeln!(line, "{}", json_of(Timestamp::now(), record)?)
+}
+
+fn json_of(now: Timestamp, record: &Record<'_>) -> serde_json::Result<String> {
     let body = JsonLine {
-        timestamp: format!("{:.6}", Timestamp::now()),
+        timestamp: format!("{now:.6}"),
         level: record.level().as_str(),
         target: record.target(),
         message: record.args().to_string(),
     };
-    serde_json::to_writer(&mut *line, &body)?;
-    writeln!(line)
+    // JSON itself escapes no more than the controls of ASCII. What is left stands within texts, where
+    // an escape means the same character.
+    Ok(escape(&serde_json::to_string(&body)?, |c, escaped| {
+        let mut units = [0; 2];
+        for unit in c.encode_utf16(&mut units) {
+            let _ = write!(escaped, "\\u{unit:04x}");
+        }
+    }))
 }
 
-/// Control characters, and the separators of lines and paragraphs, as escapes.
-fn escape(text: &str) -> String {
-    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    if !text.contains(breaks) {
-        return text.to_owned();
-    }
+/// Whether `c` breaks lines, commands a terminal or shows what follows in another order than it
+/// stands in.
+fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{61c}'
+        )
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text` with characters that mislead as escapes.
+fn escape(text: &str, escape_one: impl Fn(char, &mut String)) -> String {
     let mut escaped = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if breaks(c) {
-            escaped.extend(c.escape_default());
+        if misleads(c) {
+            escape_one(c, &mut escaped);
         } else {
             escaped.push(c);
         }
@@ -204,13 +226,47 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
+    const PAYLOADS: [&str; 8] = [
+        "a\r\n2026-01-01T00:00:00.000Z ERROR forged",
+        "\u{1b}[2J\u{1b}]0;title\u{7}",
+        "\u{9b}31m and \u{85} a next line",
+        "x\u{2028}y\u{2029}z",
+        "\",\"level\":\"ERROR\",\"message\":\"forged",
+        "\\\",\"level\":\"ERROR\"}\n{\"level\":\"ERROR\"",
+        "\u{202e}txt.exe \u{2066}",
+        "\0Pérez\t\u{7f}",
+    ];
+
     #[test]
     fn one_record_is_one_line() {
-        assert_eq!(
-            escape("a\r\nERROR forged\u{1b}[2J"),
-            "a\\r\\nERROR forged\\u{1b}[2J"
-        );
-        assert_eq!(escape("Pérez\u{2028}x"), "Pérez\\u{2028}x");
+        for payload in PAYLOADS {
+            let (text, json) = lines(payload);
+            for line in [&text, &json] {
+                assert!(!line.contains(misleads), "{line:?}");
+            }
+            assert!(
+                text.starts_with("1970-01-01T00:00:00.000Z INFO  atalaya "),
+                "{text}"
+            );
+            // No word of it is lost, and none is a field of its own.
+            let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(read["message"], *payload, "{json}");
+            assert_eq!(read["level"], "INFO", "{json}");
+            assert_eq!(read.as_object().unwrap().len(), 4, "{json}");
+        }
+        assert!(lines("Pérez 13…25").0.ends_with("atalaya Pérez 13…25"));
+    }
+
+    /// The lines of a record that says `message`.
+    fn lines(message: &str) -> (String, String) {
+        let args = format_args!("{message}");
+        let record = Record::builder()
+            .level(Level::Info)
+            .target("atalaya")
+            .args(args)
+            .build();
+        let now = Timestamp::UNIX_EPOCH;
+        (text_of(now, &record), json_of(now, &record).unwrap())
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn tell(entry: &Entry, step: &AlertStep) {
         step.count,
         step.alert_id,
         if step.late { " late" } else { "" },
-        entry.principal.name(),
+        entry.principal.in_logs(),
     );
 }
 

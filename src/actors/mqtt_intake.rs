@@ -3,7 +3,7 @@
 use super::alert_validator::{AlertValidator, SubmitAlert};
 use super::alert_watch::Hearing;
 use crate::clock::Clock;
-use crate::domain::Channel;
+use crate::domain::{Channel, masked_text};
 use crate::instruments::Instruments;
 use crate::mqtt::connection::{BrokerAddress, DownCause};
 use crate::mqtt::status::StatusBoard;
@@ -161,7 +161,7 @@ impl Listener for Ear {
                 self.0.instruments.devices.message("ignored", "RETENIDA");
                 log::warn!(
                     "a retained alert is ignored: {:?}",
-                    topic.unwrap_or_default()
+                    masked_text(topic.unwrap_or_default())
                 );
                 Box::pin(ready(()))
             }

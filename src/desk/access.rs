@@ -54,7 +54,7 @@ impl Desk {
         let asked = SignIn {
             username: body.usuario.clone(),
             password: Password::typed(&body.contrasena.0),
-            code: body.codigo.clone(),
+            code: body.codigo.as_ref().map(|code| code.0.clone()),
             client: client.map(|name| {
                 let shown = name.chars().filter(|c| !c.is_control());
                 shown.take(CLIENT).collect()
@@ -217,7 +217,7 @@ impl Desk {
         let asked = ProveSecondFactor {
             person: standing.pass.subject,
             username,
-            code: body.codigo.clone(),
+            code: body.codigo.0.clone(),
             origin: origin(caller),
         };
         within(self.parts.doorkeeper.send(asked))

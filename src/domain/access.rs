@@ -6,6 +6,7 @@
 
 use super::account::AccountId;
 use super::name::Slug;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Rows of the table `principals` below this are Atalaya's own.
@@ -42,6 +43,15 @@ impl Principal {
             Self::Device => "hardware",
             Self::Automation => "automatizacion",
             Self::Subject { name, .. } => name,
+        }
+    }
+
+    /// What logs call it: a person by the row, since names may be cédulas.
+    #[must_use]
+    pub fn in_logs(&self) -> Cow<'_, str> {
+        match self {
+            Self::Subject { row, .. } => Cow::Owned(format!("principal {row}")),
+            known => Cow::Borrowed(known.name()),
         }
     }
 

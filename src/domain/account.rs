@@ -59,10 +59,10 @@ impl AccountId {
         &self.0
     }
 
-    /// The last three digits, for logs.
+    /// What logs may say of it.
     #[must_use]
-    pub fn masked(&self) -> String {
-        format!("…{}", &self.0[self.0.len().saturating_sub(3)..])
+    pub fn masked(&self) -> Masked<'_> {
+        Masked(&self.0)
     }
 }
 
@@ -72,11 +72,51 @@ impl fmt::Display for AccountId {
     }
 }
 
-/// Personal data: logs see the last three digits.
+/// Personal data.
 impl fmt::Debug for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AccountId({})", self.masked())
     }
+}
+
+/// What logs may say of an account: the first and last two digits (`13…25`), enough to tell two
+/// apart and not to look one up; nothing of a short one, where that would be most of it.
+#[derive(Clone, Copy)]
+pub struct Masked<'a>(&'a str);
+
+/// Digits from which on four of them may be shown.
+const SHOWN_FROM: usize = 8;
+
+impl fmt::Display for Masked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0;
+        if digits.len() < SHOWN_FROM {
+            return f.write_str("…");
+        }
+        write!(f, "{}…{}", &digits[..2], &digits[digits.len() - 2..])
+    }
+}
+
+/// `text` for logs: each run of digits that may be a cédula is masked, whatever else stands around
+/// it. For names that people choose, which may be their cédulas, and for topics.
+#[must_use]
+pub fn masked_text(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        masked.push_str(&rest[..start]);
+        let from = &rest[start..];
+        let end = from.find(|c: char| !c.is_ascii_digit());
+        let (digits, after) = from.split_at(end.unwrap_or(from.len()));
+        if digits.len() < SHOWN_FROM {
+            masked.push_str(digits);
+        } else {
+            masked.push_str(&Masked(digits).to_string());
+        }
+        rest = after;
+    }
+    masked.push_str(rest);
+    masked
 }
 
 /// The check of Ecuador's civil registry: ten digits, a province of 01 to 24 or 30, a third digit
@@ -284,14 +324,33 @@ mod tests {
     }
 
     #[test]
+    fn logs_see_no_whole_id_wherever_it_stands() {
+        let masked = |text: &str| AccountId::parse(text).unwrap().masked().to_string();
+        assert_eq!(masked("1350509525"), "13…25");
+        assert_eq!(masked("12345678901234567890"), "12…90");
+        for short in ["1", "12", "1234567"] {
+            assert_eq!(masked(short), "…", "{short}");
+        }
+        for (text, shown) in [
+            ("1350509525", "13…25"),
+            ("banco/saldo/1350509525", "banco/saldo/13…25"),
+            ("c1315151515x0912345678", "c13…15x09…78"),
+            ("boton-1 ñ 2026", "boton-1 ñ 2026"),
+            ("", ""),
+        ] {
+            assert_eq!(masked_text(text), shown);
+        }
+    }
+
+    #[test]
     fn debug_masks_the_id() {
         assert_eq!(
             format!("{:?}", AccountId::parse("1350509525").unwrap()),
-            "AccountId(…525)"
+            "AccountId(13…25)"
         );
         assert_eq!(
             format!("{:?}", AccountId::parse("5").unwrap()),
-            "AccountId(…5)"
+            "AccountId(…)"
         );
     }
 

@@ -22,7 +22,9 @@ pub use access::{
     Action, CompanyRef, Counter, Denied, Grant, Identity, Principal, Reach, Resource, Role, Scope,
     authorize, counter,
 };
-pub use account::{Account, AccountId, CedulaCheck, Posting, PostingKind, Rejection, transfer};
+pub use account::{
+    Account, AccountId, CedulaCheck, Posting, PostingKind, Rejection, masked_text, transfer,
+};
 pub use alert::{
     AlertChange, AlertContent, AlertState, DeviceCommand, MessageRef, Priority, RuleRef,
 };

@@ -3,9 +3,14 @@
 //! The server's own deadline for the head of a request covers the first one of a connection. A
 //! client that has had one answer and then sends half a request, or reads no answer, would keep
 //! its place for ever; a sweep ends it by its socket.
+//!
+//! When all places are taken, a few are left for those who watch us: [`SPARE`]. Whoever takes one
+//! and says nothing loses it to the next who comes, so that a crowd passes through them and does not
+//! keep anybody waiting; whoever asks for anything but our health is told to come again.
 
-use crate::network::subscriber;
-use std::collections::HashMap;
+use crate::network::{is_own, subscriber};
+use std::collections::{HashMap, VecDeque};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,16 +19,29 @@ use std::time::{Duration, Instant};
 /// How often idle connections are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// Places beyond the limit. A request to [`super::is_watch`] is answered within microseconds, so
+/// few are enough.
+pub(super) const SPARE: usize = 64;
+
+/// Connections that have ended and are not forgotten yet, before they are.
+const FORGET: usize = 1_024;
+
 /// One connection, as the handlers of its requests see it.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// Its place among those of its address; given back when it ends.
     _place: Option<AddressPlace>,
+    /// Its place among all.
+    _open: OpenPlace,
+    /// There was no room for it: it has one of the spare places.
+    is_spare: bool,
     socket: Arc<socket2::Socket>,
     opened: Instant,
     /// When the last request ended, in milliseconds since `opened`.
     idle_since: AtomicU64,
     under_way: AtomicUsize,
+    /// Whether a request has come.
+    has_asked: AtomicBool,
     /// A session has a heartbeat of its own, and the hub to end it.
     is_session: AtomicBool,
 }
@@ -31,6 +49,7 @@ pub(super) struct Connection {
 impl Connection {
     /// A request has begun. It ends when what is returned is dropped.
     pub(super) fn request(self: &Arc<Self>) -> UnderWay {
+        self.has_asked.store(true, Ordering::Relaxed);
         self.under_way.fetch_add(1, Ordering::Relaxed);
         UnderWay(Arc::clone(self))
     }
@@ -38,6 +57,22 @@ impl Connection {
     /// From now on this connection is a session.
     pub(super) fn becomes_session(&self) {
         self.is_session.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has a spare place alone, where only those who watch us are answered.
+    pub(super) fn is_spare(&self) -> bool {
+        self.is_spare
+    }
+
+    /// Whether it has sent what no worker has looked at yet.
+    fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        matches!(self.socket.peek(&mut byte), Ok(1))
+    }
+
+    fn end(&self) {
+        // It may be closed already; then there is nothing left to end.
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 
     fn is_idle_for(&self, limit: Duration) -> bool {
@@ -81,22 +116,40 @@ impl Drop for AddressPlace {
     }
 }
 
+/// One connection, until it is dropped.
+#[derive(Debug)]
+struct OpenPlace(Arc<AtomicUsize>);
+
+impl Drop for OpenPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// All connections of a server.
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
     all: Arc<Mutex<Vec<Weak<Connection>>>>,
     places: Places,
+    open: Arc<AtomicUsize>,
+    /// Those in the spare places, the oldest first.
+    spare: Arc<Mutex<VecDeque<Weak<Connection>>>>,
+    /// Connections at once.
+    most: usize,
     /// Connections of one address at once; this machine's own are not limited, since a reverse
     /// proxy's clients all come from it.
     per_address: usize,
 }
 
 impl Connections {
-    /// No connections yet; an address may have `per_address` of them at once.
-    pub(super) fn new(per_address: usize) -> Self {
+    /// No connections yet; there may be `most` of them at once, an address `per_address`.
+    pub(super) fn new(most: usize, per_address: usize) -> Self {
         Self {
             all: Arc::default(),
             places: Arc::default(),
+            open: Arc::default(),
+            spare: Arc::default(),
+            most,
             per_address,
         }
     }
@@ -108,25 +161,61 @@ impl Connections {
         socket: Arc<socket2::Socket>,
         address: Option<IpAddr>,
     ) -> Arc<Connection> {
-        let limited = address.filter(|address| !address.is_loopback());
+        let limited = address.filter(|address| !is_own(*address));
         let place = limited.map(|address| self.place(subscriber(address)));
-        if place
+        let is_too_many = place
             .as_ref()
-            .is_some_and(|(_, count)| *count > self.per_address)
-        {
-            // It may be closed already; then there is nothing left to end.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+            .is_some_and(|(_, count)| *count > self.per_address);
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         let connection = Arc::new(Connection {
             _place: place.map(|(place, _)| place),
+            _open: OpenPlace(Arc::clone(&self.open)),
+            is_spare: open > self.most,
             socket,
             opened: Instant::now(),
             idle_since: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
+            has_asked: AtomicBool::new(false),
             is_session: AtomicBool::new(false),
         });
-        self.lock().push(Arc::downgrade(&connection));
+        if is_too_many {
+            connection.end();
+        } else if connection.is_spare {
+            self.crowd_out(&connection);
+        }
+        let mut all = self.lock();
+        if all.len() > 2 * open + FORGET {
+            all.retain(|connection| connection.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(&connection));
+        drop(all);
         connection
+    }
+
+    /// Gives `newest` a spare place. Where there is none left, somebody loses theirs: of those who
+    /// ask nothing whoever has had it the longest.
+    fn crowd_out(&self, newest: &Arc<Connection>) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.push_back(Arc::downgrade(newest));
+        if spare.len() <= SPARE {
+            return;
+        }
+        for _ in 0..SPARE {
+            let Some(oldest) = spare.pop_front().and_then(|oldest| oldest.upgrade()) else {
+                return;
+            };
+            if oldest.has_asked.load(Ordering::Relaxed) {
+                // It is closed behind its answer, which must not be lost on the way.
+                return;
+            }
+            if !oldest.has_unread() {
+                return oldest.end();
+            }
+            spare.push_back(Arc::downgrade(&oldest));
+        }
+        if let Some(first) = spare.pop_front().and_then(|first| first.upgrade()) {
+            first.end();
+        }
     }
 
     /// A place for one more connection of `address`, and how many it has with it.
@@ -151,8 +240,7 @@ impl Connections {
                     return false;
                 };
                 if connection.is_idle_for(limit) {
-                    // It may be closed already; then there is nothing left to end.
-                    let _ = connection.socket.shutdown(Shutdown::Both);
+                    connection.end();
                 }
                 true
             });

@@ -54,9 +54,7 @@ pub(super) async fn identify(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    // Whoever watches us must hear us while others are held up.
-    let watches = matches!(request.path(), "/livez" | "/readyz");
-    let visited = visit(request.request(), watches);
+    let visited = visit(request.request(), super::is_watch(request.path()));
     let allowed = visited.and_then(|visit| {
         let is_somebody = visit.caller.standing.is_some();
         if is_somebody || is_public(request.request()) {
@@ -98,10 +96,9 @@ fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
     let door = request
         .app_data::<web::Data<Door>>()
         .ok_or(ProblemKind::Internal)?;
-    let too_much = |seconds| Problem::of(ProblemKind::TooManyRequests).after_seconds(seconds);
     if !is_exempt {
         let address = request.peer_addr().map(|peer| peer.ip());
-        door.limits.address(address).map_err(too_much)?;
+        door.limits.address(address).map_err(too_many)?;
     }
     let shown = shown_token(request)?;
     let standing = match &shown {
@@ -110,8 +107,7 @@ fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
             let standing = door.access.identify(token, door.clock.now());
             let standing = standing.ok_or(ProblemKind::InvalidToken)?;
             if !is_exempt {
-                let row = standing.subject.row;
-                door.limits.principal(row).map_err(too_much)?;
+                count_principal(door, &standing)?;
             }
             Some(standing)
         }
@@ -125,6 +121,16 @@ fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
     };
     let caller = caller(door, standing, request, Channel::Http);
     Ok(Visit { caller, csrf })
+}
+
+fn too_many(seconds: u64) -> Problem {
+    Problem::of(ProblemKind::TooManyRequests).after_seconds(seconds)
+}
+
+/// Counts a request of whoever `standing` is.
+pub(super) fn count_principal(door: &Door, standing: &Standing) -> Result<(), Problem> {
+    let row = standing.subject.row;
+    door.limits.principal(row).map_err(too_many)
 }
 
 /// Whoever sends `request`, with the token that they have shown.

@@ -8,12 +8,34 @@ use crate::origin;
 use crate::wire::{Problem, ProblemKind};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{HOST, HeaderValue, ORIGIN};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Turns away requests for which there is no room, and closes the connection behind them and behind
+/// those of the watch, which has only been lent its place.
+pub(super) async fn make_room(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let connection = request.request().conn_data::<Arc<Connection>>();
+    let is_spare = connection.is_some_and(|connection| connection.is_spare());
+    let mut response = if is_spare && !super::is_watch(request.path()) {
+        let error = ApiError::new(request.request(), Problem::of(ProblemKind::Overloaded));
+        request.into_response(error.error_response())
+    } else {
+        let answered = next.call(request).await?;
+        answered.map_into_boxed_body()
+    };
+    if is_spare {
+        let head = response.response_mut().head_mut();
+        head.set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
+}
 
 /// Turns away requests that a foreign page has made.
 pub(super) async fn guard(

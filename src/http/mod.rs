@@ -122,6 +122,11 @@ pub const PUBLIC: &[(&str, &[&str])] = &[
     ("/page.css", &["GET"]),
 ];
 
+/// Whether those who watch us ask: they are heard while others are held up.
+fn is_watch(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz")
+}
+
 /// What every route of the API starts with.
 const API: &str = "/api/v1/";
 
@@ -289,6 +294,10 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
+/// Connections that wait to be accepted. The 128 of the standard library are gone in an instant when
+/// many come at once, and whoever comes then waits a second for the next try.
+const BACKLOG: i32 = 1_024;
+
 /// How long requests under way have when the server stops, in seconds.
 const STOP_SECONDS: u64 = 5;
 
@@ -322,10 +331,13 @@ pub struct HttpParts {
 /// # Errors
 /// Where the listener cannot be used.
 pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server> {
+    socket2::SockRef::from(&listener).listen(BACKLOG)?;
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let tls = parts.tls.clone();
-    let connections = parts.max_connections.div_ceil(workers);
-    let accepted = Connections::new(parts.max_per_address);
+    // Those beyond the limit are let in to be told so, or to ask for our health. Twice, since whoever
+    // loses a spare place still has it until their worker has looked.
+    let connections = (parts.max_connections + 2 * connections::SPARE).div_ceil(workers);
+    let accepted = Connections::new(parts.max_connections, parts.max_per_address);
     actix::spawn(accepted.clone().sweep(KEEP_ALIVE + HEAD_DEADLINE));
     let server = HttpServer::new(move || {
         App::new()
@@ -338,6 +350,7 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
             .app_data(web::Data::from(Arc::clone(&parts.allowed_origins)))
             .wrap(from_fn(identify::identify))
             .wrap(from_fn(middleware::guard))
+            .wrap(from_fn(middleware::make_room))
             .wrap(from_fn(headers::protect))
             .wrap(from_fn(middleware::measure))
             .configure(routes)

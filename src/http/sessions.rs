@@ -2,7 +2,7 @@
 
 use super::answer::{ApiError, respond, respond_done};
 use super::extract::{JsonBody, Query, Visitor};
-use super::identify::{COOKIE_NAME, Door, caller};
+use super::identify::{COOKIE_NAME, Door, caller, count_principal};
 use super::openapi::Problems;
 use crate::actors::session::websocket::{self, Lobby};
 use crate::desk::{Desk, Failure};
@@ -191,7 +191,13 @@ pub(super) async fn websocket(
 ) -> Result<HttpResponse, ApiError> {
     let failed = |failure: Failure| ApiError::new(&request, failure);
     let standing = match ticket_of(&request).map_err(|problem| failed(problem.into()))? {
-        Some(ticket) => Some(lobby.desk.redeem(&ticket).await.map_err(failed)?),
+        Some(ticket) => {
+            let standing = lobby.desk.redeem(&ticket).await.map_err(failed)?;
+            // A token in a header has been counted at the door.
+            let counted = count_principal(&door, &standing);
+            counted.map_err(|problem| failed(problem.into()))?;
+            Some(standing)
+        }
         None => visitor.caller.standing.clone(),
     };
     if standing.is_none() {

@@ -5,7 +5,7 @@
 //! connection would keep every new client out.
 
 use super::broker::{Admission, EmbeddedBroker, Gatekeeper};
-use crate::domain::Registry;
+use crate::domain::{Registry, masked_text};
 use crate::tls::Identity;
 use mqtt5::broker::auth::{AuthProvider, AuthResult};
 use mqtt5::broker::client_handler::ClientHandler;
@@ -382,8 +382,8 @@ impl Gate {
         {
             log::warn!(
                 "{} may not leave a last will on {:?}",
-                admission.user,
-                will.topic
+                masked_text(&admission.user),
+                masked_text(&will.topic)
             );
             return None;
         }
@@ -403,7 +403,8 @@ impl Gate {
             && session.user_id.as_deref() != Some(user)
             && let Err(error) = storage.remove_session(client_id).await
         {
-            log::warn!("the session of another user under {client_id} stays: {error}");
+            let client_id = masked_text(client_id);
+            log::warn!("the session of another user under {client_id:?} stays: {error}");
         }
     }
 
@@ -443,7 +444,7 @@ async fn show_out(
         let Review { out, settled } = gate.review();
         for client_id in out {
             if router.is_connected(&client_id).await {
-                log::info!("the MQTT client {client_id} may not stay");
+                log::info!("the MQTT client {:?} may not stay", masked_text(&client_id));
                 router.unregister_client(&client_id).await;
             }
         }

@@ -29,7 +29,8 @@ pub struct SignInBody {
     #[schema(value_type = String, format = Password)]
     pub contrasena: Hidden,
     /// The code of the authenticator app, where there is one.
-    pub codigo: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub codigo: Option<Hidden>,
     /// For web pages: the token goes into a cookie that scripts cannot read.
     #[serde(default)]
     pub cookie: bool,
@@ -116,8 +117,8 @@ pub struct PasswordBody {
 #[schema(title = "ProbarSegundoFactor")]
 pub struct CodeBody {
     /// The code that the app shows.
-    #[schema(example = "492039", pattern = "^[0-9]{6}$")]
-    pub codigo: String,
+    #[schema(value_type = String, example = "492039", pattern = "^[0-9]{6}$")]
+    pub codigo: Hidden,
 }
 
 /// `DELETE /sesiones/actual/segundo_factor`.
@@ -345,5 +346,40 @@ const fn subject_name(subject: Subject) -> &'static str {
         Subject::Rule => "regla",
         Subject::Quarantine => "cuarentena",
         Subject::Refusals => "rechazos",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::registry::{KeyBody, KeyResource};
+    use serde::de::DeserializeOwned;
+
+    fn shown<T: DeserializeOwned + fmt::Debug>(json: &str) -> String {
+        format!("{:?}", serde_json::from_str::<T>(json).unwrap())
+    }
+
+    #[test]
+    fn no_secret_of_a_body_is_in_its_debug() {
+        for text in [
+            shown::<SignInBody>(r#"{"usuario":"ana","contrasena":"canary","codigo":"canary"}"#),
+            shown::<PasswordBody>(r#"{"actual":"canary","nueva":"canary"}"#),
+            shown::<CodeBody>(r#"{"codigo":"canary"}"#),
+            shown::<RemoveFactorBody>(r#"{"contrasena":"canary"}"#),
+            shown::<PersonBody>(r#"{"usuario":"ana","contrasena":"canary"}"#),
+            shown::<KeyBody>(r#"{"alg":"HS256","secreto":"canary"}"#),
+            format!(
+                "{:?}",
+                KeyResource {
+                    kid: "k".to_owned(),
+                    alg: "HS256",
+                    creada: Moment(0),
+                    revocada: None,
+                    secreto: Some("canary".to_owned()),
+                }
+            ),
+        ] {
+            assert!(!text.contains("canary"), "{text}");
+        }
     }
 }

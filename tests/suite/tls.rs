@@ -136,6 +136,28 @@ fn wait_for_the_end(session: &mut WebSocket<Secured>) {
     while session.read().is_ok_and(|message| !message.is_close()) {}
 }
 
+/// Over TLS alone: elsewhere a browser would believe whoever is on the way.
+#[actix_web::test]
+async fn browsers_are_told_to_come_over_tls_alone() {
+    let authority = Authority::new();
+    let atalaya = Atalaya::without_mqtt().prepare();
+    let _server = serve(&atalaya, &authority, &[]).await;
+    for path in ["/", "/livez", "/api/v1/cuentas/1", "/nowhere"] {
+        let mut stream = connect(atalaya.http_port, &authority);
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // The other side may close without the alert that TLS has for it.
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).to_lowercase();
+        assert!(
+            answer.contains("\r\nstrict-transport-security: max-age=31536000\r\n"),
+            "{answer}"
+        );
+    }
+}
+
 #[actix_web::test]
 async fn who_does_not_finish_the_handshake_is_dropped() {
     let authority = Authority::new();

@@ -1,18 +1,10 @@
 //! How often somebody may try to sign in.
 
-use crate::network::subscriber;
-use governor::clock::{Clock, DefaultClock};
-use governor::state::keyed::DefaultKeyedStateStore;
-use governor::{Quota, RateLimiter};
-use std::hash::Hash;
+use crate::network::{KeyedLimit, subscriber};
+use governor::Quota;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::time::Duration;
-
-type Limiter<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock>;
-
-/// Keys after which those that nobody uses are dropped: some megabytes at most.
-const KEYS: usize = 20_000;
 
 /// Attempts to sign in, limited by account and address. All attempts count, the good ones too, so
 /// that the answer does not tell them apart; people sign in a few times a day.
@@ -20,19 +12,17 @@ const KEYS: usize = 20_000;
 /// By account and address together first: whoever guesses somebody's password locks out themselves
 /// and not its owner, who comes from elsewhere.
 pub(super) struct Throttle {
-    pair: Limiter<(String, IpAddr)>,
-    account: Limiter<String>,
-    address: Limiter<IpAddr>,
-    clock: DefaultClock,
+    pair: KeyedLimit<(String, IpAddr)>,
+    account: KeyedLimit<String>,
+    address: KeyedLimit<IpAddr>,
 }
 
 impl Throttle {
     pub(super) fn new() -> Self {
         Self {
-            pair: RateLimiter::keyed(quota(Duration::from_secs(20), 10)),
-            account: RateLimiter::keyed(quota(Duration::from_secs(4), 60)),
-            address: RateLimiter::keyed(quota(Duration::from_secs(1), 60)),
-            clock: DefaultClock::default(),
+            pair: KeyedLimit::new(quota(Duration::from_secs(20), 10)),
+            account: KeyedLimit::new(quota(Duration::from_secs(4), 60)),
+            address: KeyedLimit::new(quota(Duration::from_secs(1), 60)),
         }
     }
 
@@ -42,19 +32,9 @@ impl Throttle {
     /// How many seconds to wait.
     pub(super) fn attempt(&self, username: &str, address: Option<IpAddr>) -> Result<(), u64> {
         let address = subscriber(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
-        self.check(&self.address, &address)?;
-        self.check(&self.pair, &(username.to_owned(), address))?;
-        self.check(&self.account, &username.to_owned())
-    }
-
-    fn check<K: Clone + Eq + Hash>(&self, limiter: &Limiter<K>, key: &K) -> Result<(), u64> {
-        if limiter.len() > KEYS {
-            limiter.retain_recent();
-        }
-        limiter.check_key(key).map_err(|until| {
-            let wait = until.wait_time_from(self.clock.now());
-            wait.as_secs() + 1
-        })
+        self.address.check(&address)?;
+        self.pair.check(&(username.to_owned(), address))?;
+        self.account.check(&username.to_owned())
     }
 }
 

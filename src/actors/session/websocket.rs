@@ -131,6 +131,11 @@ impl WsSession {
     }
 
     fn request(&mut self, text: &[u8], ctx: &mut ws::WebsocketContext<Self>) {
+        // Before it is read: what is malformed costs as much.
+        if let Err(problem) = self.count() {
+            let id = frames::id_of(text);
+            return self.answer(id.as_deref(), "unknown", Err(problem.into()), ctx);
+        }
         let request: Request = match requests::object(text) {
             Ok(request) => request,
             Err(error) => {
@@ -142,18 +147,13 @@ impl WsSession {
         };
         let action = Action::parse(&request.accion);
         let name = action.map_or("unknown", Action::name);
-        let row = self.caller.identity.principal.row();
-        let limited = self.lobby.limits.principal(row);
-        let checked = match (action, limited) {
-            (_, Err(seconds)) => {
-                Err(Problem::of(ProblemKind::TooManyRequests).after_seconds(seconds))
-            }
-            (None, _) => Err(ProblemKind::UnknownAction.into()),
+        let checked = match action {
+            None => Err(ProblemKind::UnknownAction.into()),
             // The hub is about to end this session; until then nothing is done for it.
-            (Some(_), _) if !self.pass.is_good() => Err(ProblemKind::InvalidToken.into()),
-            (Some(_), _) if self.leaving.is_some() => Err(ProblemKind::ShuttingDown.into()),
-            (Some(_), _) if self.under_way >= REQUESTS => Err(ProblemKind::Overloaded.into()),
-            (Some(action), _) => action.check(&request).map(|()| action),
+            Some(_) if !self.pass.is_good() => Err(ProblemKind::InvalidToken.into()),
+            Some(_) if self.leaving.is_some() => Err(ProblemKind::ShuttingDown.into()),
+            Some(_) if self.under_way >= REQUESTS => Err(ProblemKind::Overloaded.into()),
+            Some(action) => action.check(&request).map(|()| action),
         };
         match checked {
             Err(problem) => self.answer(request.id.as_deref(), name, Err(problem.into()), ctx),
@@ -168,6 +168,15 @@ impl WsSession {
             }
             Ok(action) => self.ask_desk(action, request, ctx),
         }
+    }
+
+    /// Counts a request of whoever this session is, as one over REST is counted.
+    fn count(&self) -> Result<(), Problem> {
+        let Some(standing) = &self.caller.standing else {
+            return Ok(());
+        };
+        let counted = self.lobby.limits.principal(standing.subject.row);
+        counted.map_err(|wait| Problem::of(ProblemKind::TooManyRequests).after_seconds(wait))
     }
 
     /// Asks the desk; the answer is sent when it is there, whatever else happens meanwhile.

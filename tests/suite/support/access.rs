@@ -75,7 +75,13 @@ pub fn token_for(port: u16, method: &str, path: &str) -> Option<String> {
 }
 
 /// Cédulas of the tests that are long enough to be told from other numbers.
-const ACCOUNTS: [&str; 3] = ["1350509525", "1315151515", "0912345678"];
+const ACCOUNTS: [&str; 5] = [
+    "1350509525",
+    "1315151515",
+    "0912345678",
+    "1350509526",
+    "9950509525",
+];
 
 /// What of a line of a log should not be there: a secret of ours, anything that looks like a token,
 /// or a whole cédula.
