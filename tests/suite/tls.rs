@@ -141,7 +141,7 @@ fn wait_for_the_end(session: &mut WebSocket<Secured>) {
 async fn browsers_are_told_to_come_over_tls_alone() {
     let authority = Authority::new();
     let atalaya = Atalaya::without_mqtt().prepare();
-    let _server = serve(&atalaya, &authority, &[]).await;
+    let _server = serve(&atalaya, &authority, "atalaya", &[]).await;
     for path in ["/", "/livez", "/api/v1/cuentas/1", "/nowhere"] {
         let mut stream = connect(atalaya.http_port, &authority);
         let request =
