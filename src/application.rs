@@ -164,6 +164,7 @@ impl Application {
             storage.readers.clone(),
             instruments.clone(),
             has_broker,
+            config.currency.clone(),
             clock.clone(),
         );
         let desk = Desk::new(DeskParts {

@@ -151,9 +151,9 @@ pub struct Disconnect {
     pub reason: &'static str,
 }
 
-/// A session wants events.
+/// A session wants events. Answered with where it stands: what it has not seen comes after that.
 #[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Option<Position>")]
 pub struct Subscribe {
     /// Which session.
     pub id: SessionId,
@@ -698,17 +698,15 @@ impl Handler<Disconnect> for SessionHub {
 }
 
 impl Handler<Subscribe> for SessionHub {
-    type Result = ();
+    type Result = Option<Position>;
 
-    fn handle(&mut self, asked: Subscribe, ctx: &mut Self::Context) {
+    fn handle(&mut self, asked: Subscribe, ctx: &mut Self::Context) -> Self::Result {
         fail::fail_point!("session_hub::subscribe");
         self.follow(ctx);
         let now = self.position;
         let from = asked.from.map_or(now, |position| position.seq.min(now));
         let known_from = self.steps + 1;
-        let Some(session) = self.sessions.get_mut(&asked.id) else {
-            return;
-        };
+        let session = self.sessions.get_mut(&asked.id)?;
         if session.live {
             session.filters.delivered(now);
         }
@@ -728,6 +726,7 @@ impl Handler<Subscribe> for SessionHub {
         if session.live {
             self.step(asked.id, ctx);
         }
+        Some(Position::new(from))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod alerts;
+mod counter;
 mod registry;
 mod rules;
 
@@ -20,7 +21,6 @@ use crate::clock::Clock;
 use crate::domain::{
     AccountId, Action, CedulaCheck, Channel, Command, Counter, Decision, Denied, Entry, Fact,
     IdempotencyKey, Identity, Money, Order, Outcome, Reach, Refusal, Resource, Slug, authorize,
-    counter,
 };
 use crate::instruments::Instruments;
 use crate::mqtt::status::StatusBoard;
@@ -279,13 +279,7 @@ impl Desk {
         let reach = allow(caller, Action::ReadAccount, Resource::Account(&account))?;
         let found = self.find(reach, account).await?;
         let view = found.ok_or(ProblemKind::UnknownAccount)?;
-        reply(&AccountResource {
-            cedula: view.id.to_string(),
-            nombres: view.given_names,
-            apellidos: view.surnames,
-            saldo: Decimal(view.balance),
-            version: view.version,
-        })
+        reply(&counter::account_resource(view))
     }
 
     /// Reads a page of an account's movements, newest first.
@@ -488,7 +482,7 @@ fn allow(caller: &Caller, action: Action, resource: Resource<'_>) -> Result<Reac
 
 /// Where the caller does `action` with money. A site that is not theirs is as if it were not.
 fn counter_of(caller: &Caller, action: Action, site: Option<&Slug>) -> Result<Counter, Problem> {
-    counter(&caller.identity, action, site)
+    crate::domain::counter(&caller.identity, action, site)
         .map_err(|denied| caller.refuse(denied, action, ProblemKind::UnknownSite))
 }
 

@@ -467,6 +467,24 @@ pub fn counter(
     permitting.find_map(at).ok_or(Denied::NotHere)
 }
 
+/// Every counter at which `identity` may do `action`; one without a site is all of its company's.
+#[must_use]
+pub fn counters(identity: &Identity, action: Action) -> Vec<Counter> {
+    let permitting = identity.grants.iter().filter(|g| g.role.permits(action));
+    let at = permitting.filter_map(|grant| match &grant.scope {
+        Scope::Company(company) => Some(Counter {
+            company: company.clone(),
+            site: None,
+        }),
+        Scope::Site(company, site) => Some(Counter {
+            company: company.clone(),
+            site: Some(site.clone()),
+        }),
+        Scope::Everything | Scope::Account(_) => None,
+    });
+    at.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

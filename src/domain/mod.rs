@@ -20,7 +20,7 @@ pub mod validation;
 
 pub use access::{
     Action, CompanyRef, Counter, Denied, Grant, Identity, Principal, Reach, Resource, Role, Scope,
-    authorize, counter,
+    authorize, counter, counters,
 };
 pub use account::{
     Account, AccountId, CedulaCheck, Posting, PostingKind, Rejection, masked_text, transfer,

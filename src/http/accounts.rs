@@ -1,11 +1,12 @@
 //! `/api/v1/cuentas`: open, read, deposit, withdraw, movements.
 
 use super::answer::{ApiError, respond};
-use super::extract::{JsonBody, Visitor};
+use super::extract::{JsonBody, Query, Visitor};
+use super::openapi::Problems;
 use crate::desk::{Desk, Direction, Failure};
 use crate::wire::problem::ProblemDocument;
 use crate::wire::requests::{MovementBody, OpenAccountBody};
-use crate::wire::resources::{AccountResource, MovementResource, Page};
+use crate::wire::resources::{AccountResource, CounterResource, MovementResource, Page};
 use crate::wire::{Problem, ProblemKind, Reason};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -32,6 +33,45 @@ pub(super) async fn open(
         .open_account(&visitor.caller, &body, visitor.key())
         .await;
     respond(StatusCode::CREATED, visitor.language, answer)
+}
+
+/// Busca cuentas por el comienzo de la cédula o por partes del nombre.
+#[utoipa::path(
+    get, path = "/api/v1/cuentas", tag = "cuentas", operation_id = "buscarCuentas",
+    params(
+        ("buscar" = Option<String>, Query, description = "The beginning of a cédula, or words that the names contain; all accounts where there is none", max_length = 60),
+        ("limite" = Option<u32>, Query, description = "1 to 200, 50 where none is given"),
+        ("cursor" = Option<String>, Query, description = "`siguiente` of the page before"),
+    ),
+    responses((status = 200, description = "A page", body = Page<AccountResource>), Problems)
+)]
+pub(super) async fn search(
+    desk: web::Data<Desk>,
+    visitor: Visitor,
+    query: Query,
+) -> Result<HttpResponse, ApiError> {
+    let (text, limit, cursor) = (
+        query.text("buscar"),
+        query.text("limite"),
+        query.text("cursor"),
+    );
+    let answer = desk
+        .find_accounts(&visitor.caller, text, limit, cursor)
+        .await;
+    respond(StatusCode::OK, visitor.language, answer)
+}
+
+/// Lista las cajas donde se puede mover dinero, y si una alerta abierta congela los retiros allí.
+#[utoipa::path(
+    get, path = "/api/v1/cajas", tag = "cuentas", operation_id = "listarCajas",
+    responses((status = 200, description = "All of them", body = Page<CounterResource>), Problems)
+)]
+pub(super) async fn counters(
+    desk: web::Data<Desk>,
+    visitor: Visitor,
+) -> Result<HttpResponse, ApiError> {
+    let answer = desk.list_counters(&visitor.caller).await;
+    respond(StatusCode::OK, visitor.language, answer)
 }
 
 /// Lee una cuenta.

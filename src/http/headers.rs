@@ -38,7 +38,7 @@ pub(super) async fn protect(
         path if path.starts_with("/api/docs") => DOCUMENTATION,
         _ => DATA,
     };
-    let keeps_nothing = policy == DATA;
+    let keeps_nothing = policy == DATA && !super::page::is_page(request.path());
     let answered = next.call(request).await?;
     let mut response = answered.map_into_boxed_body();
     let headers = response.headers_mut();

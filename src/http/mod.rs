@@ -17,6 +17,7 @@ mod kinds;
 mod middleware;
 mod openapi;
 mod operations;
+mod page;
 mod people;
 mod quarantine;
 mod rules;
@@ -36,7 +37,7 @@ use crate::instruments::Instruments;
 use actix::Addr;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Server;
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Compress, from_fn};
 use actix_web::{App, HttpServer, Route, web};
 use answer::{method_not_allowed, not_found};
 use connections::Connections;
@@ -48,7 +49,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 /// Every route, with its methods: the one list, from which routing and its tests are made.
 pub const ROUTES: &[(&str, &[&str])] = &[
-    ("/api/v1/cuentas", &["POST"]),
+    ("/api/v1/cajas", &["GET"]),
+    ("/api/v1/cuentas", &["GET", "POST"]),
     ("/api/v1/cuentas/{cedula}", &["GET"]),
     ("/api/v1/cuentas/{cedula}/depositos", &["POST"]),
     ("/api/v1/cuentas/{cedula}/retiros", &["POST"]),
@@ -104,8 +106,7 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/metrics", &["GET"]),
     ("/ws", &["GET"]),
     ("/", &["GET"]),
-    ("/page.js", &["GET"]),
-    ("/page.css", &["GET"]),
+    ("/app/{archivo}", &["GET"]),
 ];
 
 /// What is answered to whoever shows no token, by path and methods; all else is 401. An alert may
@@ -118,8 +119,7 @@ pub const PUBLIC: &[(&str, &[&str])] = &[
     ("/health", &["GET"]),
     ("/ws", &["GET"]),
     ("/", &["GET"]),
-    ("/page.js", &["GET"]),
-    ("/page.css", &["GET"]),
+    ("/app/{archivo}", &["GET"]),
 ];
 
 /// Whether those who watch us ask: they are heard while others are held up.
@@ -146,6 +146,8 @@ fn parameters_of(path: &str) -> &'static [&'static str] {
             "limite",
             "cursor",
         ],
+        "/api/v1/cajas" => &[],
+        "/api/v1/cuentas" => &["buscar", "limite", "cursor"],
         "/api/v1/hardware" => &["empresa", "sede", "tipo", "limite", "cursor"],
         "/api/v1/sedes" | "/api/v1/tipos_alarma" | "/api/v1/reglas" => {
             &["empresa", "limite", "cursor"]
@@ -170,12 +172,18 @@ fn routes(config: &mut web::ServiceConfig) {
         for method in *methods {
             resource = resource.route(handler(path, method));
         }
-        config.service(resource);
+        if page::is_page(path) {
+            config.service(resource.wrap(Compress::default()));
+        } else {
+            config.service(resource);
+        }
     }
 }
 
 fn handler(path: &str, method: &str) -> Route {
     match (method, path) {
+        ("GET", "/api/v1/cajas") => web::get().to(accounts::counters),
+        ("GET", "/api/v1/cuentas") => web::get().to(accounts::search),
         ("POST", "/api/v1/cuentas") => web::post().to(accounts::open),
         ("GET", "/api/v1/cuentas/{cedula}") => web::get().to(accounts::show),
         ("POST", "/api/v1/cuentas/{cedula}/depositos") => web::post().to(accounts::deposit),
@@ -278,9 +286,8 @@ fn operation(method: &str, path: &str) -> Route {
         ("GET", "/health") => web::get().to(operations::health),
         ("GET", "/metrics") => web::get().to(operations::metrics),
         ("GET", "/ws") => web::get().to(sessions::websocket),
-        ("GET", "/") => web::get().to(operations::page),
-        ("GET", "/page.js") => web::get().to(operations::page_script),
-        ("GET", "/page.css") => web::get().to(operations::page_style),
+        ("GET", "/") => web::get().to(page::index),
+        ("GET", "/app/{archivo}") => web::get().to(page::file),
         _ => web::route().to(not_found),
     }
 }

@@ -70,6 +70,8 @@ pub(super) enum Problems {
     ),
     paths(
         accounts::open,
+        accounts::search,
+        accounts::counters,
         accounts::show,
         accounts::deposit,
         accounts::withdraw,

@@ -1,4 +1,4 @@
-//! For those who run it, and the figures for everybody: health, metrics, statistics, the page.
+//! For those who run it, and the figures for everybody: health, metrics, statistics.
 
 use super::answer::{ApiError, respond};
 use super::extract::Visitor;
@@ -29,6 +29,7 @@ pub struct Readiness {
     readers: ReadPool,
     instruments: Instruments,
     has_broker: bool,
+    currency: String,
     clock: Clock,
 }
 
@@ -39,6 +40,7 @@ impl Readiness {
         readers: ReadPool,
         instruments: Instruments,
         has_broker: bool,
+        currency: String,
         clock: Clock,
     ) -> Self {
         let draining = Arc::new(AtomicBool::new(false));
@@ -47,6 +49,7 @@ impl Readiness {
             readers,
             instruments,
             has_broker,
+            currency,
             clock,
         }
     }
@@ -90,6 +93,8 @@ pub(super) struct Health {
     base_de_datos: &'static str,
     /// `conectado`, `desconectado` or `apagado`.
     broker: &'static str,
+    /// The currency of all money here.
+    moneda: String,
 }
 
 /// El proceso vive.
@@ -152,6 +157,7 @@ pub(super) async fn health(readiness: web::Data<Readiness>) -> HttpResponse {
         timestamp: Moment(readiness.clock.now()),
         base_de_datos: if database { "ok" } else { "error" },
         broker: readiness.broker(),
+        moneda: readiness.currency.clone(),
     })
 }
 
@@ -199,25 +205,4 @@ pub(super) async fn statistics(
         visitor.language,
         desk.statistics(&visitor.caller).await,
     )
-}
-
-/// The page, embedded in the binary.
-pub(super) async fn page() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/html; charset=utf-8")
-        .body(include_str!("../../static/index.html"))
-}
-
-/// What the page does.
-pub(super) async fn page_script() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/javascript; charset=utf-8")
-        .body(include_str!("../../static/page.js"))
-}
-
-/// How the page looks.
-pub(super) async fn page_style() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/css; charset=utf-8")
-        .body(include_str!("../../static/page.css"))
 }

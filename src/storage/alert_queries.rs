@@ -336,3 +336,18 @@ fn devices_of(companies: Vec<i64>) -> _ {
         .filter(devices::company_id.eq_any(companies))
         .select(devices::slug.nullable())
 }
+
+/// The sites where an open alert freezes withdrawals, by row, each with the moment at which the
+/// oldest of them was raised.
+///
+/// # Errors
+/// [`StorageError::Query`].
+pub fn frozen_sites(connection: &mut Connection) -> Result<Vec<(i64, i64)>, StorageError> {
+    let found: Vec<(i64, Option<i64>)> = alerts::table
+        .filter(alerts::state.le(2).and(alerts::freezes.eq(true)))
+        .group_by(alerts::site_id)
+        .select((alerts::site_id, diesel::dsl::min(alerts::raised_at)))
+        .load(connection)?;
+    let since = found.into_iter();
+    Ok(since.filter_map(|(site, at)| Some((site, at?))).collect())
+}

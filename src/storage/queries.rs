@@ -85,6 +85,91 @@ fn accounts_within<'a>(within: &Reach, id: &'a AccountId) -> Option<AccountQuery
     }
 }
 
+/// At most `limit` accounts within reach whose cédula begins with `text`, or whose holder's names
+/// contain each of its words, after the account `after` in the order of cédulas. Names are compared
+/// without regard to case, as far as ASCII goes.
+///
+/// # Errors
+/// [`StorageError::Query`].
+pub fn search_accounts(
+    connection: &mut Connection,
+    within: &Reach,
+    text: &str,
+    after: Option<&AccountId>,
+    limit: i64,
+) -> Result<Vec<AccountView>, StorageError> {
+    let mut query = accounts::table
+        .inner_join(account_holders::table)
+        .order(accounts::account_id.asc())
+        .limit(limit)
+        .into_boxed();
+    query = match within {
+        Reach::All => query,
+        Reach::Companies(_) => {
+            query.filter(accounts::company_id.eq_any(within.company_rows().unwrap_or_default()))
+        }
+        Reach::Accounts(own) => {
+            let own: Vec<&str> = own.iter().map(AccountId::as_str).collect();
+            query.filter(accounts::account_id.eq_any(own))
+        }
+    };
+    if let Some(after) = after {
+        query = query.filter(accounts::account_id.gt(after.as_str()));
+    }
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A range, which the index serves; ':' comes after '9'.
+        let until = format!("{text}:");
+        query = query.filter(accounts::account_id.ge(text.to_owned()));
+        query = query.filter(accounts::account_id.lt(until));
+    } else {
+        for word in text.split_whitespace() {
+            let names = account_holders::given_names
+                .concat(" ")
+                .concat(account_holders::surnames);
+            query = query.filter(names.like(contains(word)).escape('\\'));
+        }
+    }
+    let found: Vec<(i64, String, i64, i64, i64, String, String)> = query
+        .select((
+            accounts::id,
+            accounts::account_id,
+            accounts::balance,
+            accounts::version,
+            accounts::last_seq,
+            account_holders::given_names,
+            account_holders::surnames,
+        ))
+        .load(connection)?;
+    let views = found.into_iter().filter_map(
+        |(row, id, balance, version, last_seq, given_names, surnames)| {
+            Some(AccountView {
+                row,
+                id: AccountId::parse(&id).ok()?,
+                given_names,
+                surnames,
+                balance: Money::from_cents(balance),
+                version,
+                last_seq,
+            })
+        },
+    );
+    Ok(views.collect())
+}
+
+/// The pattern for whatever contains `word`, whose own wildcards stand for themselves.
+fn contains(word: &str) -> String {
+    let mut pattern = String::with_capacity(word.len() + 2);
+    pattern.push('%');
+    for character in word.chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
+}
+
 /// A page of an account's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {

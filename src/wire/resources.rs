@@ -75,6 +75,23 @@ impl MovementResource {
     }
 }
 
+/// A counter (`caja`): a site where whoever asks may move money.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(title = "Caja")]
+pub struct CounterResource {
+    /// Its company.
+    pub empresa: String,
+    /// The site.
+    pub sede: String,
+    /// The site's name for people.
+    pub nombre: String,
+    /// Whether an open alert freezes withdrawals there.
+    pub retiros_congelados: bool,
+    /// Since when: the oldest of such alerts.
+    #[schema(required = true)]
+    pub congelados_desde: Option<Moment>,
+}
+
 /// The form of every list: a page, and the cursor of the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(title = "Pagina")]

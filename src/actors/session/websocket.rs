@@ -160,11 +160,11 @@ impl WsSession {
             Ok(Action::Ping) => self.answer(request.id.as_deref(), name, empty(), ctx),
             Ok(Action::Subscribe) => {
                 let wish = self.subscription(&request);
-                self.ask_hub(wish, request.id, name, ctx);
+                self.ask_hub(wish, request.id, name, ctx, standing_at);
             }
             Ok(Action::Unsubscribe) => {
                 let wish = self.unsubscription(&request);
-                self.ask_hub(wish, request.id, name, ctx);
+                self.ask_hub(wish, request.id, name, ctx, |()| empty());
             }
             Ok(action) => self.ask_desk(action, request, ctx),
         }
@@ -280,14 +280,16 @@ impl WsSession {
         id: Option<Box<RawValue>>,
         action: &'static str,
         ctx: &mut ws::WebsocketContext<Self>,
+        answer: impl FnOnce(M::Result) -> Answer + 'static,
     ) where
-        M: Message<Result = ()> + Send + 'static,
+        M: Message + Send + 'static,
+        M::Result: Send,
         SessionHub: Handler<M>,
     {
         match wish {
             Err(problem) => self.answer(id.as_deref(), action, Err(problem.into()), ctx),
-            Ok(message) => self.tell_hub(message, ctx, move |session, ctx| {
-                session.answer(id.as_deref(), action, empty(), ctx);
+            Ok(message) => self.tell_hub(message, ctx, move |told, session, ctx| {
+                session.answer(id.as_deref(), action, answer(told), ctx);
             }),
         }
     }
@@ -305,14 +307,15 @@ impl WsSession {
         &self,
         message: M,
         ctx: &mut ws::WebsocketContext<Self>,
-        then: impl FnOnce(&mut Self, &mut ws::WebsocketContext<Self>) + 'static,
+        then: impl FnOnce(M::Result, &mut Self, &mut ws::WebsocketContext<Self>) + 'static,
     ) where
-        M: Message<Result = ()> + Send + 'static,
+        M: Message + Send + 'static,
+        M::Result: Send,
         SessionHub: Handler<M>,
     {
         let told = self.lobby.hub.send(message);
         ctx.wait(told.into_actor(self).map(|told, session, ctx| match told {
-            Ok(()) => then(session, ctx),
+            Ok(answer) => then(answer, session, ctx),
             Err(_) => close(ctx, ws::CloseCode::Away, "cerrando"),
         }));
     }
@@ -492,6 +495,17 @@ async fn at_desk(desk: &Desk, caller: &Caller, action: Action, request: &Request
     clippy::unnecessary_wraps,
     reason = "it ends calls that answer `Answer`"
 )]
+/// Where a subscription begins, so that a client that has had no event yet can resume too.
+fn standing_at(position: Option<Position>) -> Answer {
+    let Some(position) = position else {
+        return empty();
+    };
+    Ok(Reply {
+        body: Bytes::from(format!(r#"{{"cursor":"{position}"}}"#)),
+        replayed: false,
+    })
+}
+
 fn empty() -> Answer {
     Ok(Reply {
         body: Bytes::from_static(b"{}"),
@@ -527,7 +541,7 @@ impl Actor for WsSession {
             frames: ctx.address().recipient(),
             kill: self.kill.clone(),
         };
-        self.tell_hub(joined, ctx, |_, _| {});
+        self.tell_hub(joined, ctx, |(), _, _| {});
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
