@@ -9,7 +9,7 @@ use crate::actors::alert_log::AlertLog;
 use crate::actors::alert_validator::{AlertValidator, ValidatorParts};
 use crate::actors::alert_watch::{AlertWatch, Hearing};
 use crate::actors::doorkeeper::{self, Doorkeeper, DoorkeeperParts, Trail};
-use crate::actors::metrics::{MetricsActor, MetricsParts};
+use crate::actors::metrics::{KeepHistory, MetricsActor, MetricsParts};
 use crate::actors::mqtt_intake::{IntakeParts, MqttIntake, StopListening};
 use crate::actors::mqtt_publisher::{Drain, MqttPublisher, PublisherParts};
 use crate::actors::session::websocket::Lobby;
@@ -22,9 +22,10 @@ use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{Channel, Principal, Slug};
 use crate::first_run::{self, Helpers, Welcome};
-use crate::http::{self, Door, HttpParts, Readiness};
+use crate::http::{self, Door, HttpParts, LogDesk, Readiness};
 use crate::instruments::Instruments;
 use crate::limits::Limits;
+use crate::log_files::LogFolder;
 use crate::mqtt::broker::EmbeddedBroker;
 use crate::mqtt::connection::BrokerAddress;
 use crate::mqtt::people::TokenGate;
@@ -117,6 +118,7 @@ pub struct Application {
     intake: Option<Addr<MqttIntake>>,
     publisher: Option<Addr<MqttPublisher>>,
     broker: Option<Box<dyn EmbeddedBroker>>,
+    metrics: Addr<MetricsActor>,
     readiness: Readiness,
     welcome: Welcome,
     /// Held as long as the process uses the data.
@@ -192,8 +194,9 @@ impl Application {
         let parts = HttpParts {
             desk,
             lobby,
-            metrics,
+            metrics: metrics.clone(),
             instruments,
+            logs: LogDesk::new(LogFolder::new(config.log_dir.clone())),
             readiness: readiness.clone(),
             door: Door {
                 access: storage.access,
@@ -217,6 +220,7 @@ impl Application {
             intake,
             publisher,
             broker,
+            metrics,
             readiness,
             welcome,
             _locks: locks,
@@ -263,6 +267,7 @@ impl Application {
             intake,
             publisher,
             broker,
+            metrics,
             readiness,
             ..
         } = self;
@@ -292,6 +297,12 @@ impl Application {
                 Err(error) => log::warn!("the publisher is gone: {error}"),
             }
         }
+        let kept = async {
+            if let Err(error) = metrics.send(KeepHistory).await {
+                log::warn!("the metrics are gone: {error}");
+            }
+        };
+        within("the history of metrics", kept).await;
         within("the last commit", writer.close()).await;
         if let Some(broker) = broker {
             within("the broker's end", broker.stop()).await;
@@ -495,6 +506,8 @@ fn start_actors(
         view: Arc::clone(view),
         statuses: Arc::clone(&statuses),
         outbox: publisher.is_some().then_some(outbox),
+        readers: storage.readers.clone(),
+        folder: config.data_dir.clone(),
         clock: clock.clone(),
     })?
     .start();

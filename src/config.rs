@@ -556,6 +556,8 @@ pub struct Config {
     pub database: Location,
     /// Where the rest is.
     pub data_dir: PathBuf,
+    /// Where the logs are, to be shown.
+    pub log_dir: PathBuf,
     /// What the HTTP port binds to.
     pub http: SocketAddr,
     /// What HTTPS shows; HTTP without it.
@@ -707,6 +709,7 @@ impl TryFrom<ServeArgs> for Config {
             low_balance_threshold: args.low_balance_threshold,
             database,
             data_dir: args.data_dir,
+            log_dir: args.logs.log_dir,
             http: at(args.http_port),
             tls,
             allowed_origins: args.allowed_origins,

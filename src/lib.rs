@@ -79,6 +79,7 @@ pub mod first_run;
 pub mod http;
 pub mod instruments;
 pub mod limits;
+pub mod log_files;
 pub mod logging;
 pub mod mqtt;
 pub mod network;

@@ -2,7 +2,7 @@
 
 import { add, h, setText } from "./dom.js";
 import { number } from "./format.js";
-import { language, t } from "./i18n.js";
+import { locale, t } from "./i18n.js";
 
 let library = null;
 
@@ -25,7 +25,7 @@ export class Chart {
   constructor(title, unit = "") {
     this.unit = unit;
     this.figure = h("b", { class: "figure" });
-    this.canvas = h("div", { class: "chart", role: "img" });
+    this.canvas = h("div", { class: "chart", role: "img", "aria-label": title });
     this.legend = h("ul", { class: "legend" });
     this.title = title;
     this.element = h("section", { class: "card chart-card", "data-chart": title },
@@ -87,8 +87,8 @@ export class Chart {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
-    const short = new Intl.DateTimeFormat(language(), { hour: "2-digit", minute: "2-digit", hour12: false });
-    const long = new Intl.DateTimeFormat(language(), { day: "numeric", month: "short" });
+    const short = new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", hour12: false });
+    const long = new Intl.DateTimeFormat(locale(), { day: "numeric", month: "short" });
     const label = (seconds, step) => (step >= 43_200 ? long : short).format(new Date(seconds * 1000));
     return {
       ...this.size(), legend: { show: false }, cursor: { show: false }, padding: [8, 8, 0, 0],

@@ -30,7 +30,7 @@ class Counter {
     this.refresher = autoRefresh(() => this.refresh());
     this.site = h("select", { "aria-label": t("site"), hidden: true, onchange: () => this.choose(this.site.value) });
     const search = h("form", { class: "row search", role: "search", onsubmit: (event) => this.find(event) },
-      field({ name: "texto", label: t("find_account"), hint: t("find_hint"), required: true,
+      field({ name: "texto", label: t("find_account"), required: true,
         attributes: { type: "search", autocomplete: "off", maxlength: 60 } }),
       h("button", { class: "primary" }, t("find")),
       this.teller && h("button", { type: "button", onclick: () => this.openAccount() }, t("open_account")));

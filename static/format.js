@@ -1,6 +1,6 @@
 // Money, times and ages for people. Money stays text: a number of the browser cannot hold it.
 
-import { language, t } from "./i18n.js";
+import { locale, t } from "./i18n.js";
 
 let currency = "USD";
 const cache = new Map();
@@ -12,15 +12,17 @@ export function setCurrency(code) {
 }
 
 function formatter(kind, options, Kind) {
-  const key = `${kind} ${language()} ${currency}`;
-  if (!cache.has(key)) cache.set(key, new Kind(language(), options));
+  const key = `${kind} ${locale()} ${currency}`;
+  if (!cache.has(key)) cache.set(key, new Kind(locale(), options));
   return cache.get(key);
 }
 
 /** "1150.00" as people of this language write it. */
 export function money(text) {
   if (text === undefined || text === null) return "";
-  const options = { style: "currency", currency, minimumFractionDigits: 2, maximumFractionDigits: 2 };
+  const options = {
+    style: "currency", currency, currencyDisplay: "narrowSymbol", minimumFractionDigits: 2, maximumFractionDigits: 2,
+  };
   // A decimal as text is formatted exactly.
   return formatter("money", options, Intl.NumberFormat).format(String(text));
 }

@@ -11,6 +11,12 @@ export function language() {
   return LANGUAGES.includes(wanted) ? wanted : "es";
 }
 
+/** The same as a locale: the browser's own where it is of that language, for money and dates. */
+export function locale() {
+  const wanted = language();
+  return navigator.languages.find((one) => one.slice(0, 2) === wanted) ?? wanted;
+}
+
 /** From now on the page speaks this language. */
 export function chooseLanguage(code) {
   choose("language", code);

@@ -82,7 +82,7 @@ function header() {
     h("li", {}, h("a", { href: `#/${address}` }, t(name))))));
   const account = h("details", { class: "menu" }, h("summary", {}, me().usuario),
     h("div", { class: "card" },
-      h("p", { class: "muted" }, me().roles.map(({ rol }) => rol).join(", ")),
+      h("p", { class: "muted" }, me().roles.map(({ rol }) => rol).join(", ")), preferences(),
       h("button", { type: "button", onclick: () => choosePassword() }, t("choose_password")),
       h("button", { type: "button", onclick: () => tell(() => secondFactor(me())) },
         me().segundo_factor ? t("factor_remove") : t("factor_add")),
@@ -90,7 +90,7 @@ function header() {
       h("button", { type: "button", onclick: signOut }, t("sign_out"))));
   return h("header", { class: "top" },
     h("a", { class: "brand", href: "#/" }, h("img", { src: "/app/icon.svg", alt: "", width: 28, height: 28 }), "Atalaya"),
-    connectionBadge(), menu, h("div", { class: "row end" }, preferences(), account));
+    connectionBadge(), menu, h("div", { class: "row end" }, account));
 }
 
 function shortcuts() {
@@ -112,12 +112,14 @@ function leave(notice) {
   page?.close?.();
   page = null;
   live.stop();
+  choose("signed_in", false);
   setIdentity(null);
   setCsrf(null);
   render(notice);
 }
 
 async function enter(identity) {
+  choose("signed_in", true);
   setIdentity(identity);
   setCsrf(identity.csrf);
   if (identity.cambiar_contrasena) {
@@ -203,4 +205,6 @@ window.addEventListener("unhandledrejection", (event) => {
 applyTheme();
 add(app, h("p", { class: "center muted" }, "…"));
 health().then(({ moneda }) => moneda && setCurrency(moneda), () => {});
-call("GET", "/sesiones/actual").then(enter, () => render());
+// Whoever was not in here has no cookie to ask about.
+if (choice("signed_in", false)) call("GET", "/sesiones/actual").then(enter, () => leave());
+else render();

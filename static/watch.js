@@ -162,7 +162,8 @@ class Watch {
   }
 
   headRow() {
-    const cell = (name) => h("span", { role: "columnheader", class: `c-${name}` }, t(`col_${name}`));
+    const cell = (name) => h("span", { role: "columnheader", class: `c-${name}` },
+      h("span", { class: name === "select" ? "visually-hidden" : "" }, t(`col_${name}`)));
     return h("div", { role: "rowgroup", class: "alert-head" }, h("div", { role: "row", class: "alert-row", "aria-rowindex": 1 },
       ["select", "priority", "kind", "place", "device", "text", "count", "age", "state", "actions"].map(cell)));
   }
@@ -203,6 +204,7 @@ class Watch {
       parts.kind.href = `#/alerta/${shown.alerta_id}`;
       setText(parts.place, `${shown.empresa}/${shown.sede}`);
       setText(parts.device, shown.hardware);
+      row.title = [parts.place.textContent, shown.hardware, shown.descripcion].filter(Boolean).join(" · ");
       setText(parts.text, [shown.tardia && t("late"), shown.congela_retiros && t("freezes"), shown.descripcion].filter(Boolean).join(" · "));
       setText(parts.count, shown.repeticiones > 1 ? `×${shown.repeticiones}` : "");
       setText(parts.state, now ? t(`state_${shown.estado}`) : t("state_over"));

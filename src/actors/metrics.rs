@@ -1,23 +1,51 @@
-//! Metrics: the registry, what has to be sampled, and the Prometheus text.
+//! Metrics: the registry, what has to be sampled, the Prometheus text, and how it has been.
 
-use super::session_hub::{CountSessions, SessionHub};
+mod history;
+mod keeper;
+mod snapshot;
+
+pub use history::{Figures, Window};
+
+use super::session_hub::{CountSessions, SessionCount, SessionHub};
 use crate::clock::Clock;
 use crate::domain::AlertState;
 use crate::mqtt::status::StatusBoard;
-use crate::storage::{Feed, HubView, Writer};
+use crate::storage::{self, Feed, HubView, Notice, ReadPool, Writer, queries};
 use actix::prelude::*;
+use history::{FINEST, History};
 use prometheus::{Encoder, Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use snapshot::Snapshot;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Messages that wait for this actor: scrapes are rare.
 const MAILBOX: usize = 16;
+
+/// How often a sample is taken for the history.
+const SAMPLE: Duration = Duration::from_secs(FINEST.unsigned_abs());
+
+/// How often the history is written to its file.
+const KEEP: Duration = Duration::from_secs(60);
+
+/// How long the database has to answer before it counts as away.
+const PING_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Asks for all metrics as Prometheus text.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Vec<u8>, prometheus::Error>")]
 pub struct Scrape;
+
+/// Asks how it has been.
+#[derive(Debug, Message)]
+#[rtype(result = "Box<Figures>")]
+pub struct AskFigures(pub Window);
+
+/// Has the history written now: the process is about to end.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct KeepHistory;
 
 /// What metrics are sampled from.
 pub struct MetricsParts {
@@ -35,17 +63,37 @@ pub struct MetricsParts {
     pub statuses: Arc<StatusBoard>,
     /// How far the outbox has come; `None` without MQTT.
     pub outbox: Option<Arc<AtomicI64>>,
+    /// Where it is seen whether the database answers.
+    pub readers: ReadPool,
+    /// The folder where the history is kept.
+    pub folder: PathBuf,
     /// The time.
     pub clock: Clock,
 }
 
-/// Samples and renders metrics.
+/// Samples and renders metrics, and keeps their history.
 ///
 /// * Full: a scrape waits or is given up by its own deadline; counting goes on in the instruments.
-/// * Panic: ends the process. Restart: counters start at zero, as Prometheus expects.
+/// * Panic: ends the process. Restart: counters start at zero, as Prometheus expects; the history
+///   goes on after a gap.
 pub struct MetricsActor {
     parts: MetricsParts,
     gauges: Gauges,
+    history: History,
+    /// The counters at the last sample, and when that was.
+    last: Option<(Snapshot, Instant)>,
+    /// Whether a sample is being taken: a slow database is no reason for two at once.
+    sampling: bool,
+    /// Whether it was told that the history cannot be written.
+    unkept: bool,
+}
+
+/// What has to be asked for.
+struct Asked {
+    sessions: Option<SessionCount>,
+    /// The oldest entry that the broker has not; `None` where there is no broker, or no answer.
+    oldest: Option<Vec<Arc<Notice>>>,
+    outbox: Option<i64>,
 }
 
 struct Gauges {
@@ -140,13 +188,135 @@ impl MetricsActor {
         registry.register(Box::new(build))?;
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process))?;
-        Ok(Self { parts, gauges })
+        Ok(Self {
+            history: keeper::load(&parts.folder.join(keeper::FILE)),
+            parts,
+            gauges,
+            last: None,
+            sampling: false,
+            unkept: false,
+        })
     }
 
     fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.parts.registry.gather(), &mut text)?;
         Ok(text)
+    }
+
+    /// Asks for what is not counted.
+    fn ask(&self) -> impl Future<Output = Asked> + 'static {
+        let counted = self.parts.hub.send(CountSessions);
+        let feed = self.parts.feed.clone();
+        let outbox = self.parts.outbox.as_ref();
+        let outbox = outbox.map(|gauge| gauge.load(Ordering::Relaxed));
+        async move {
+            let sessions = counted.await.ok();
+            let oldest = match outbox {
+                Some(position) => feed.read_after(position, 1).await.ok(),
+                None => None,
+            };
+            Asked {
+                sessions,
+                oldest,
+                outbox,
+            }
+        }
+    }
+
+    /// Sets the gauges to what was asked for and what can be seen from here.
+    fn set_gauges(&self, asked: &Asked) {
+        let head = self.parts.feed.head();
+        let gauges = &self.gauges;
+        gauges.journal_head.set(head.seq);
+        gauges.postings.set(head.postings);
+        gauges
+            .writer_queue
+            .set(i64::try_from(self.parts.writer.depth()).unwrap_or(i64::MAX));
+        gauges.hub(&self.parts);
+        if let Some(count) = asked.sessions {
+            gauges
+                .sessions
+                .set(i64::try_from(count.clients).unwrap_or(i64::MAX));
+            gauges
+                .session_addresses
+                .set(i64::try_from(count.addresses).unwrap_or(i64::MAX));
+        }
+        if let Some(position) = asked.outbox {
+            gauges.outbox_backlog.set((head.seq - position).max(0));
+        }
+        // Where the journal cannot be read, the last known lag stands.
+        if let Some(notices) = &asked.oldest {
+            let now = self.parts.clock.now();
+            let age = notices
+                .first()
+                .map_or(0, |n| now.saturating_sub(n.entry.at).max(0));
+            let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
+            gauges.outbox_lag.set(age.as_secs_f64());
+        }
+    }
+
+    /// Now, in seconds since 1970 UTC.
+    fn seconds(&self) -> i64 {
+        self.parts.clock.now().div_euclid(1_000_000)
+    }
+
+    /// Begins to take a sample.
+    fn sample(&mut self, ctx: &mut Context<Self>) {
+        if self.sampling {
+            return;
+        }
+        self.sampling = true;
+        let (asked, readers) = (self.ask(), self.parts.readers.clone());
+        let seen = async move {
+            let ping = storage::read(&readers, queries::ping);
+            let answers = tokio::time::timeout(PING_DEADLINE, ping).await;
+            // The journal is read from the same database: a second wait would tell nothing more.
+            let asked = tokio::time::timeout(PING_DEADLINE, asked).await.ok();
+            (asked, matches!(answers, Ok(Ok(()))))
+        };
+        ctx.spawn(seen.into_actor(self).map(|(asked, answers), actor, _| {
+            actor.sampling = false;
+            if let Some(asked) = asked {
+                actor.set_gauges(&asked);
+            }
+            actor.record(answers);
+        }));
+    }
+
+    fn record(&mut self, database: bool) {
+        let families = self.parts.registry.gather();
+        let connected = families
+            .iter()
+            .find(|family| family.name() == "atalaya_mqtt_connected")
+            .and_then(|family| Some(family.get_metric().first()?.get_gauge().get_value()));
+        let (snapshot, now) = (Snapshot::of(&families), Instant::now());
+        if let Some((before, then)) = &self.last {
+            let seconds = now.duration_since(*then).as_secs_f64();
+            let mut sample = snapshot.since(before, seconds.max(0.001), self.seconds());
+            let has_broker = self.parts.outbox.is_some();
+            sample.set("broker_conectado", connected.filter(|_| has_broker));
+            sample.set("base_de_datos", Some(if database { 1.0 } else { 0.0 }));
+            self.history.push(sample);
+        }
+        self.last = Some((snapshot, now));
+    }
+
+    /// Writes the history to its file.
+    fn keep(&self) -> impl Future<Output = Result<(), String>> + 'static {
+        keeper::save(self.parts.folder.join(keeper::FILE), self.history.kept())
+    }
+
+    /// Tells of a history that cannot be written, once.
+    fn kept(&mut self, written: Result<(), String>) {
+        if let Err(reason) = written {
+            if !self.unkept {
+                log::warn!("the history of metrics cannot be kept: {reason}");
+            }
+            self.unkept = true;
+        } else {
+            self.unkept = false;
+        }
     }
 }
 
@@ -155,6 +325,12 @@ impl Actor for MetricsActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
+        self.sample(ctx);
+        ctx.run_interval(SAMPLE, Self::sample);
+        ctx.run_interval(KEEP, |actor, ctx| {
+            let written = actor.keep().into_actor(actor);
+            ctx.spawn(written.map(|written, actor, _| actor.kept(written)));
+        });
     }
 }
 
@@ -162,55 +338,27 @@ impl Handler<Scrape> for MetricsActor {
     type Result = ResponseActFuture<Self, Result<Vec<u8>, prometheus::Error>>;
 
     fn handle(&mut self, _: Scrape, _: &mut Self::Context) -> Self::Result {
-        let counted = self.parts.hub.send(CountSessions);
-        let feed = self.parts.feed.clone();
-        let outbox = self
-            .parts
-            .outbox
-            .as_ref()
-            .map(|gauge| gauge.load(Ordering::Relaxed));
-        let sampled = async move {
-            let sessions = counted.await.ok();
-            let oldest = match outbox {
-                Some(position) => feed.read_after(position, 1).await.ok(),
-                None => None,
-            };
-            (sessions, oldest)
-        };
-        Box::pin(
-            sampled
-                .into_actor(self)
-                .map(move |(sessions, oldest), actor, _| {
-                    let head = actor.parts.feed.head();
-                    let gauges = &actor.gauges;
-                    gauges.journal_head.set(head.seq);
-                    gauges.postings.set(head.postings);
-                    gauges
-                        .writer_queue
-                        .set(i64::try_from(actor.parts.writer.depth()).unwrap_or(i64::MAX));
-                    gauges.hub(&actor.parts);
-                    if let Some(count) = sessions {
-                        gauges
-                            .sessions
-                            .set(i64::try_from(count.clients).unwrap_or(i64::MAX));
-                        gauges
-                            .session_addresses
-                            .set(i64::try_from(count.addresses).unwrap_or(i64::MAX));
-                    }
-                    if let Some(position) = outbox {
-                        gauges.outbox_backlog.set((head.seq - position).max(0));
-                    }
-                    // Where the journal cannot be read, the last known lag stands.
-                    if let Some(notices) = oldest {
-                        let now = actor.parts.clock.now();
-                        let age = notices
-                            .first()
-                            .map_or(0, |n| now.saturating_sub(n.entry.at).max(0));
-                        let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
-                        gauges.outbox_lag.set(age.as_secs_f64());
-                    }
-                    actor.render()
-                }),
-        )
+        let asked = self.ask().into_actor(self);
+        Box::pin(asked.map(|asked, actor, _| {
+            actor.set_gauges(&asked);
+            actor.render()
+        }))
+    }
+}
+
+impl Handler<AskFigures> for MetricsActor {
+    type Result = MessageResult<AskFigures>;
+
+    fn handle(&mut self, AskFigures(window): AskFigures, _: &mut Self::Context) -> Self::Result {
+        MessageResult(Box::new(self.history.figures(window, self.seconds())))
+    }
+}
+
+impl Handler<KeepHistory> for MetricsActor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: KeepHistory, _: &mut Self::Context) -> Self::Result {
+        let written = self.keep().into_actor(self);
+        Box::pin(written.map(|written, actor, _| actor.kept(written)))
     }
 }

@@ -359,6 +359,14 @@ impl Desk {
         allow(caller, Action::ReadMetrics, Resource::Any).map(drop)
     }
 
+    /// Whether the caller may read the logs, in which there is something of every company.
+    ///
+    /// # Errors
+    /// 401 or 403.
+    pub fn may_read_logs(&self, caller: &Caller) -> Result<(), Problem> {
+        allow(caller, Action::ReadLogs, Resource::Installation).map(drop)
+    }
+
     /// What a session may see and for how long; `None` where no token was shown.
     #[must_use]
     pub fn pass(&self, caller: &Caller) -> Option<Pass> {

@@ -128,7 +128,7 @@ impl Role {
             Action::ReadRegistry => matches!(self, Self::Admin | Self::Operator | Self::Auditor),
             Action::ChangeRegistry => matches!(self, Self::Admin | Self::Operator),
             Action::ChangePlatform | Action::ManagePeople => matches!(self, Self::Admin),
-            Action::ReadPeople | Action::ReadAudit | Action::ReadMetrics => {
+            Action::ReadPeople | Action::ReadAudit | Action::ReadMetrics | Action::ReadLogs => {
                 matches!(self, Self::Admin | Self::Auditor)
             }
         }
@@ -172,6 +172,8 @@ pub enum Action {
     ReadAudit,
     /// Read metrics.
     ReadMetrics,
+    /// Read the service's logs.
+    ReadLogs,
 }
 
 impl Action {
@@ -196,6 +198,7 @@ impl Action {
             Self::ManagePeople => "administrar_usuarios",
             Self::ReadAudit => "leer_auditoria",
             Self::ReadMetrics => "leer_metricas",
+            Self::ReadLogs => "leer_registros",
         }
     }
 }
@@ -602,6 +605,7 @@ mod tests {
                 Action::ManagePeople,
                 Action::ReadAudit,
                 Action::ReadMetrics,
+                Action::ReadLogs,
             ];
             let own = all.into_iter().filter(|action| role.permits(*action));
             own.map(Action::name).collect()

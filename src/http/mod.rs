@@ -14,6 +14,7 @@ mod extract;
 mod headers;
 mod identify;
 mod kinds;
+mod logs;
 mod middleware;
 mod openapi;
 mod operations;
@@ -27,6 +28,7 @@ mod tokens;
 mod transfers;
 
 pub use identify::Door;
+pub use logs::LogDesk;
 pub use openapi::document as openapi_document;
 pub use operations::Readiness;
 
@@ -100,6 +102,8 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/api/v1/tokens", &["GET", "POST"]),
     ("/api/v1/tokens/{id}", &["DELETE"]),
     ("/api/v1/auditoria", &["GET"]),
+    ("/api/v1/metricas", &["GET"]),
+    ("/api/v1/logs/{registro}", &["GET"]),
     ("/livez", &["GET"]),
     ("/readyz", &["GET"]),
     ("/health", &["GET"]),
@@ -154,6 +158,10 @@ fn parameters_of(path: &str) -> &'static [&'static str] {
         }
         "/api/v1/cuarentena" => &["hardware", "motivo", "limite", "cursor"],
         "/api/v1/sesiones" => &["usuario", "limite", "cursor"],
+        "/api/v1/metricas" => &["ventana"],
+        "/api/v1/logs/{registro}" => &[
+            "nivel", "texto", "desde", "hasta", "limite", "cursor", "despues",
+        ],
         "/api/v1/auditoria" => &["usuario", "desde", "hasta", "limite", "cursor"],
         _ => &["limite", "cursor"],
     }
@@ -234,6 +242,8 @@ fn access(method: &str, path: &str) -> Option<Route> {
         ("GET", "/api/v1/tokens") => web::get().to(tokens::list),
         ("DELETE", "/api/v1/tokens/{id}") => web::delete().to(tokens::revoke),
         ("GET", "/api/v1/auditoria") => web::get().to(audit::list),
+        ("GET", "/api/v1/metricas") => web::get().to(operations::figures),
+        ("GET", "/api/v1/logs/{registro}") => web::get().to(logs::read),
         _ => return None,
     })
 }
@@ -319,6 +329,8 @@ pub struct HttpParts {
     pub metrics: Addr<MetricsActor>,
     /// What is counted.
     pub instruments: Instruments,
+    /// What the service says of itself.
+    pub logs: LogDesk,
     /// Whether we are ready, and how we are.
     pub readiness: Readiness,
     /// What it takes to tell who sends a request.
@@ -352,6 +364,7 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
             .app_data(web::Data::new(parts.lobby.clone()))
             .app_data(web::Data::new(parts.door.clone()))
             .app_data(web::Data::new(parts.metrics.clone()))
+            .app_data(web::Data::new(parts.logs.clone()))
             .app_data(web::Data::new(parts.readiness.clone()))
             .app_data(web::Data::new(parts.instruments.clone()))
             .app_data(web::Data::from(Arc::clone(&parts.allowed_origins)))

@@ -138,6 +138,8 @@ pub(super) enum Problems {
         operations::ready,
         operations::health,
         operations::metrics,
+        operations::figures,
+        super::logs::read,
     ),
     modifiers(&Tokens),
     security(("token" = []))

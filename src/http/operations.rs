@@ -1,16 +1,17 @@
 //! For those who run it, and the figures for everybody: health, metrics, statistics.
 
 use super::answer::{ApiError, respond};
-use super::extract::Visitor;
-use crate::actors::metrics::{MetricsActor, Scrape};
+use super::extract::{Query, Visitor};
+use super::openapi::Problems;
+use crate::actors::metrics::{AskFigures, Figures, MetricsActor, Scrape, Window};
 use crate::clock::Clock;
 use crate::desk::Desk;
 use crate::instruments::Instruments;
 use crate::storage::{self, ReadPool, queries};
-use crate::wire::ProblemKind;
 use crate::wire::events::Statistics;
 use crate::wire::numbers::Moment;
 use crate::wire::problem::ProblemDocument;
+use crate::wire::{Problem, ProblemKind};
 use actix::Addr;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -30,6 +31,7 @@ pub struct Readiness {
     instruments: Instruments,
     has_broker: bool,
     currency: String,
+    started: i64,
     clock: Clock,
 }
 
@@ -50,6 +52,7 @@ impl Readiness {
             instruments,
             has_broker,
             currency,
+            started: clock.now(),
             clock,
         }
     }
@@ -187,6 +190,55 @@ pub(super) async fn metrics(
         }
         Err(_) => Err(ApiError::new(&request, ProblemKind::Overloaded)),
     }
+}
+
+/// Cómo ha estado el servicio: series de los últimos minutos a los últimos días.
+#[utoipa::path(get, path = "/api/v1/metricas", tag = "operaciones", operation_id = "historiaDeMetricas",
+    params(("ventana" = Option<String>, Query, description = "`15m`, `1h` (where none is given), `6h`, `1d` or `7d`")),
+    responses((status = 200, description = "The series; `null` where nothing is known", body = FiguresResource), Problems))]
+pub(super) async fn figures(
+    metrics: web::Data<Addr<MetricsActor>>,
+    desk: web::Data<Desk>,
+    readiness: web::Data<Readiness>,
+    visitor: Visitor,
+    query: Query,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let failed = |problem: Problem| ApiError::new(&request, problem);
+    desk.may_read_metrics(&visitor.caller).map_err(failed)?;
+    let window = match query.text("ventana") {
+        "" => Some(Window::Hour),
+        name => Window::parse(name),
+    };
+    let window = window.ok_or_else(|| {
+        let reason = (
+            "ventana: 15m, 1h, 6h, 1d o 7d",
+            "ventana: 15m, 1h, 6h, 1d or 7d",
+        );
+        failed(Problem::of(ProblemKind::InvalidParameter).because(reason))
+    })?;
+    let asked = metrics
+        .send(AskFigures(window))
+        .timeout(PING_DEADLINE)
+        .await;
+    let figures = asked.map_err(|_| failed(ProblemKind::Overloaded.into()))?;
+    Ok(HttpResponse::Ok().json(FiguresResource {
+        figures: *figures,
+        version: env!("CARGO_PKG_VERSION"),
+        arranque: Moment(readiness.started),
+    }))
+}
+
+/// How it has been, and which process says so.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(title = "Metricas")]
+pub(super) struct FiguresResource {
+    #[serde(flatten)]
+    figures: Figures,
+    /// Which version runs.
+    version: &'static str,
+    /// Since when it runs.
+    arranque: Moment,
 }
 
 /// Toma las estadísticas, que además se publican en `banco/estadisticas`.

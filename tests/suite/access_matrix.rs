@@ -51,6 +51,10 @@ fn expected(method: &str, path: &str) -> Option<Expected> {
     Some(match (method, path) {
         // Who opens an account opens it in their own company.
         ("POST", "/api/v1/cuentas") => expect("cajero=201", "cajero=201"),
+        ("GET", "/api/v1/cuentas") => expect(
+            "cajero=200 cliente=200 auditor=200",
+            "cajero=200 cliente=200 auditor=200",
+        ),
         ("GET", "/api/v1/cuentas/{cedula}" | "/api/v1/cuentas/{cedula}/movimientos") => expect(
             "cajero=200 cliente=200 auditor=200",
             "cajero=404 cliente=404 auditor=404",
@@ -142,8 +146,11 @@ fn expected(method: &str, path: &str) -> Option<Expected> {
         | ("GET", "/api/v1/tokens")
         | ("DELETE", "/api/v1/tokens/{id}") => expect("admin=2", ""),
         ("GET", "/api/v1/auditoria") => expect("admin=200 auditor=200", "auditor=200"),
-        ("GET", "/metrics") => expect("admin=200 auditor=200", "auditor=200"),
-        ("GET", "/livez" | "/readyz" | "/health" | "/" | "/page.js" | "/page.css") => {
+        ("GET", "/metrics" | "/api/v1/metricas") => expect("admin=200 auditor=200", "auditor=200"),
+        // In the logs there is something of every company.
+        ("GET", "/api/v1/logs/{registro}") => expect("admin=200", ""),
+        ("GET", "/api/v1/cajas") => expect("cajero=200", "cajero=200"),
+        ("GET", "/livez" | "/readyz" | "/health" | "/" | "/app/{archivo}") => {
             expect(everybody, "operador=2 cajero=2 cliente=2 auditor=2")
         }
         // Let in, and told that this is no handshake.
@@ -361,6 +368,8 @@ impl Place {
                 Some(json!({"nombre": self.fresh(), "dias": 1, "roles": []})),
             ),
             ("DELETE", "/api/v1/tokens/{id}") => (at(&self.token().await), None),
+            ("GET", "/api/v1/logs/{registro}") => (at("sistema"), None),
+            ("GET", "/app/{archivo}") => (at("main.js"), None),
             _ => (path.to_owned(), None),
         }
     }

@@ -24,7 +24,7 @@ async fn every_response_protects_the_browser_that_reads_it() {
     client.open("1").await;
     for (path, policy, kept) in [
         ("/", "script-src 'self'; style-src 'self';", true),
-        ("/page.js", "default-src 'none'", false),
+        ("/app/main.js", "default-src 'none'", true),
         (
             "/api/docs/",
             "script-src 'self'; style-src 'self' 'unsafe-inline'",

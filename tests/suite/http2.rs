@@ -50,7 +50,7 @@ async fn browsers_are_served_and_foreign_names_are_not() {
         (&foreign, Some(&foreign), false),
         (&local, Some(&foreign), false),
     ] {
-        for path in ["/", "/page.js", "/livez"] {
+        for path in ["/", "/app/main.js", "/livez"] {
             let mut request = browser.get(format!("{base}{path}")).address(here);
             if let Some(origin) = origin {
                 request = request.insert_header(("origin", origin.as_str()));

@@ -22,6 +22,7 @@ mod access_cli;
 mod access_matrix;
 mod broker_access;
 mod broker_trust;
+mod browser;
 mod contract;
 mod crash;
 mod durability;

@@ -17,6 +17,7 @@ pub mod raw;
 pub mod records;
 pub mod run;
 pub mod schema;
+pub mod stage;
 pub mod subscriber;
 pub mod watched;
 pub mod web_socket;
