@@ -14,7 +14,7 @@ const STEPS = 100;
 
 /** Opens the page of the alert called `id`. */
 export function open(root, [id]) {
-  const body = h("div", {});
+  const body = h("div", {}, h("h1", {}, t("alert")));
   const refresher = autoRefresh(load);
   add(root, h("p", {}, h("a", { href: "#/vigilancia" }, `← ${t("watch")}`)), body);
   const off = subscribe(["empresas/+/alertas"], ({ datos }) => { if (datos.alerta_id === id) tell(load); });

@@ -84,8 +84,11 @@ export class Chart {
   }
 
   options(lines) {
-    const style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name).trim();
+    const colour = (name) => {
+      // A canvas knows no variables and no light-dark(): the browser works them out for an element.
+      this.canvas.style.color = `var(${name})`;
+      return getComputedStyle(this.canvas).color;
+    };
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
     const short = new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", hour12: false });
     const long = new Intl.DateTimeFormat(locale(), { day: "numeric", month: "short" });

@@ -140,7 +140,7 @@ function render(notice) {
   if (!me()) {
     document.title = "Atalaya";
     signInPage(app, enter, typeof notice === "string" ? notice : undefined);
-    app.prepend(h("div", { class: "row end door" }, preferences()));
+    app.prepend(h("header", { class: "row end door" }, preferences()));
     return;
   }
   fill(app, h("a", { class: "skip", href: "#main", onclick: skip }, t("skip")), header(),
@@ -168,6 +168,7 @@ async function route() {
     else link.removeAttribute("aria-current");
   }
   const main = document.getElementById("main");
+  delete main.dataset.page;
   if (!place && !alert) {
     fill(main, h("h1", {}, t("nothing_for_you")), h("p", {}, t("nothing_for_you_text")));
     return;
@@ -179,6 +180,7 @@ async function route() {
     document.title = `${name} · Atalaya`;
     fill(main);
     page = module.open(main, rest) ?? null;
+    main.dataset.page = alert ? "alerta" : place[0];
   } catch (error) {
     if (number !== opening) return;
     fill(main, h("p", { class: "error", role: "alert" }, error.message),

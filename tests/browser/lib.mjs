@@ -64,7 +64,7 @@ export function unharmed(context, expected = []) {
 
 /** What browsers say about answers that a scenario provokes. */
 export const REFUSED = /Failed to load resource: the server responded with a status of (401|404|409|422)/;
-export const AWAY = /ERR_CONNECTION|WebSocket connection|status of 503/;
+export const AWAY = /net::ERR_|WebSocket connection|status of 503/;
 
 /** Signs somebody in on a fresh page at `hash`. */
 export async function signIn(context, user, password, hash = "") {

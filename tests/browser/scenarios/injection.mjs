@@ -28,7 +28,7 @@ async function tour(browser, user, addresses, places) {
   page.on("dialog", () => context.faults.push("a script asked something"));
   for (const address of addresses) {
     await page.goto(`${BASE}/#/${address}`);
-    await page.locator("main h1").first().waitFor();
+    await page.locator(`main[data-page=${address.split("/")[0]}] h1`).first().waitFor();
     await page.waitForLoadState("networkidle");
     // Everything that opens is opened.
     for (const details of await page.locator("main details:not([open]) summary").all()) await details.click().catch(() => {});
@@ -58,7 +58,7 @@ async function typed(browser) {
   const page = await signIn(context, "demo", PASSWORD, "#/vigilancia");
   await page.locator("input[type=search]").fill(CORPUS[1]);
   await page.goto(`${BASE}/#/caja`);
-  await page.locator("form.search input").fill(CORPUS[0]);
+  await page.locator("form.search input").fill(`${CORPUS[0]} nobody`);
   await page.locator("form.search button.primary").click();
   await page.locator(".results li").waitFor();
   await page.goto(`${BASE}/#/alerta/${encodeURIComponent(CORPUS[2])}`);

@@ -32,7 +32,7 @@ export default async function play(browser) {
       for (const place of places) {
         const address = place === "ALERT" ? `alerta/${alert}` : place;
         await page.goto(`${BASE}/#/${address}`);
-        await page.locator("main h1").first().waitFor();
+        await page.locator(`main[data-page=${address.split("/")[0]}] h1`).first().waitFor();
         await page.waitForLoadState("networkidle");
         const title = `${name} ${place}`;
         await page.screenshot({ path: `${FOLDER}/${name}-${place.split("/")[0].toLowerCase()}.png` });
