@@ -69,7 +69,7 @@ export function open(root) {
     const priority = open ? PRIORITIES[open.rank] : "";
     const text = [device.nombre, device.tipo, t(status), open && t("open_count", open.count)].filter(Boolean).join(", ");
     return h("li", {}, h("button", { type: "button", class: `tile ${status} ${priority}`, title: text, onclick: () => show(device) },
-      h("span", { class: "visually-hidden" }, text)));
+      h("span", { "aria-hidden": "true" }, device.tipo.slice(0, 2)), h("span", { class: "visually-hidden" }, text)));
   }
 
   tell(() => refresher.run());

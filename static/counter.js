@@ -28,21 +28,22 @@ class Counter {
     this.results = h("ul", { class: "results", "aria-label": t("results") });
     this.feed = feed();
     this.refresher = autoRefresh(() => this.refresh());
-    this.site = h("select", { "aria-label": t("site"), hidden: true, onchange: () => this.choose(this.site.value) });
+    this.site = h("select", { onchange: () => this.choose(this.site.value) });
+    this.siteLabel = h("label", { hidden: true }, t("site"), this.site);
     const search = h("form", { class: "row search", role: "search", onsubmit: (event) => this.find(event) },
       field({ name: "texto", label: t("find_account"), required: true,
         attributes: { type: "search", autocomplete: "off", maxlength: 60 } }),
       h("button", { class: "primary" }, t("find")),
       this.teller && h("button", { type: "button", onclick: () => this.openAccount() }, t("open_account")));
-    add(root, h("div", { class: "page-head" }, h("h1", {}, t(this.teller ? "counter" : "accounts")), this.site,
+    add(root, h("div", { class: "page-head" }, h("h1", {}, t(this.teller ? "counter" : "accounts")), this.siteLabel,
       h("div", { class: "row end" }, this.refresher.element)), this.banner,
     h("div", { class: "counter" }, h("div", {}, h("section", { class: "card" }, search, this.results), this.place),
       h("section", { class: "card" }, h("h2", {}, t("live_feed")), this.feed.element)));
     search.querySelector("input").focus();
     if (this.teller) {
       this.watchFreeze = setInterval(() => { if (!document.hidden) this.loadDesks().catch(() => {}); }, FREEZE_CHECK);
-      tell(() => this.loadDesks());
     }
+    tell(() => this.refresher.run());
     if (id) tell(() => this.show(id));
   }
 
@@ -66,7 +67,7 @@ class Counter {
     if (this.site.options.length !== names.length) {
       fill(this.site, this.desks.map((desk) => h("option", { value: `${desk.empresa}/${desk.sede}` }, desk.nombre)));
     }
-    this.site.hidden = names.length < 2;
+    this.siteLabel.hidden = names.length < 2;
     this.site.value = this.desk ?? "";
     this.drawFreeze();
   }

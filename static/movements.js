@@ -68,7 +68,8 @@ export function accountView(id, { changed } = {}) {
 function row(movement) {
   const out = ["RETIRO", "TRANSFERENCIA_ENVIADA"].includes(movement.tipo);
   const detail = [movement.contraparte, movement.sede, movement.fecha_valor].filter(Boolean).join(" · ");
-  return h("tr", {}, h("td", {}, moment(movement.timestamp)), h("td", {}, t(`kind_${movement.tipo}`)), h("td", {}, detail),
+  return h("tr", {}, h("td", { class: "date" }, moment(movement.timestamp)), h("td", { class: "kind" }, t(`kind_${movement.tipo}`)),
+    h("td", { class: "detail" }, detail),
     h("td", { class: `amount ${out ? "out" : "in"}` }, `${out ? "−" : "+"}${money(movement.monto)}`),
     h("td", { class: "balance" }, money(movement.saldo_nuevo)));
 }

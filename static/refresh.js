@@ -37,7 +37,6 @@ export function autoRefresh(refresh, { always = false } = {}) {
   const due = () => box.checked && (always || connectionState() !== "live");
   const timer = setInterval(() => { if (due()) run(); }, EVERY);
   const unwatch = watchConnection((state, { again }) => { if (state === "live" && again) run(); });
-  stamp();
   return {
     element: h("span", { class: "refresh" }, h("label", {}, box, t("auto_refresh")), told,
       h("button", { type: "button", class: "quiet", onclick: run, title: t("refresh_now") }, "↻",

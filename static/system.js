@@ -27,7 +27,7 @@ const CHARTS = [
 
 /** Opens the page. */
 export function open(root) {
-  let range = choice("window", "1h");
+  let range = choice("window", "15m");
   const shown = CHARTS.map(([name, unit, series]) => ({ chart: new Chart(t(`chart_${name}`), unit), series }));
   const state = h("dl", { class: "facts status" });
   const refresher = autoRefresh(load, { always: true });

@@ -197,6 +197,9 @@ async fn what_rest_answers_is_what_clients_read() {
     let amount = post(&deposits, "amount", json!({"monto": "12,50"})).await;
     golden("monto-invalido", &amount);
     golden("salud", &client.get("/health").await.unwrap().text());
+    let accounts = client.get("/api/v1/cuentas?limite=1").await.unwrap();
+    golden("cuentas", &accounts.text());
+    golden("cajas", &client.get("/api/v1/cajas").await.unwrap().text());
 }
 
 #[actix_web::test]
@@ -496,20 +499,26 @@ async fn every_answer_is_as_the_document_says() {
         (movements, "2", 200),
         (movements, "9", 404),
         ("/api/v1/estadisticas", "", 200),
+        (accounts, "", 200),
+        ("/api/v1/cajas", "", 200),
+        ("/api/v1/metricas", "", 200),
+        ("/api/v1/logs/{registro}", "sistema", 200),
+        ("/api/v1/logs/{registro}", "otro", 404),
         ("/livez", "", 200),
         ("/readyz", "", 200),
         ("/health", "", 200),
         ("/metrics", "", 200),
     ];
     for (template, id, status) in gets {
-        let answer = client.get(&template.replace("{cedula}", id)).await.unwrap();
+        let path = template.replace("{cedula}", id).replace("{registro}", id);
+        let answer = client.get(&path).await.unwrap();
         assert_eq!(answer.status, status, "{template} {id}");
         is_documented(&document, template, "get", &answer);
     }
     // Whatever the route, a foreign page is turned away as documented.
     for (template, methods) in ROUTES
         .iter()
-        .filter(|(path, _)| !matches!(*path, "/" | "/ws" | "/page.js" | "/page.css"))
+        .filter(|(path, _)| !matches!(*path, "/" | "/ws" | "/app/{archivo}"))
     {
         for method in *methods {
             let sent = client
@@ -940,9 +949,12 @@ async fn every_answer_of_the_hub_is_as_the_document_says() {
         .iter()
         .filter(|(path, _)| path.starts_with("/api/v1/"))
         .filter(|(path, _)| {
-            // Accounts stand above, access in a test of its own below.
+            // Accounts and operations stand above, access in a test of its own below.
             ![
                 "cuentas",
+                "cajas",
+                "metricas",
+                "logs",
                 "transferencias",
                 "estadisticas",
                 "sesiones",

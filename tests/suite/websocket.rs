@@ -115,8 +115,14 @@ async fn each_action_answers_what_rest_answers() {
     assert_eq!(statistics.json["datos"]["total_transacciones"], 4);
     assert_eq!(statistics.json["datos"]["clientes_conectados"], 1);
     assert_eq!(statistics.json["datos"]["ips_activas"], 1);
+    // Where it begins: whoever is cut off before the first event resumes from there.
+    let begun = session
+        .asks(json!({"accion": "suscribir", "temas": ["banco/depositos"]}))
+        .await;
+    let cursor = begun.json["datos"]["cursor"].as_str().unwrap();
+    let (lane, seq) = cursor.split_once('-').unwrap();
+    assert!(lane == "0" && seq.parse::<i64>().unwrap() > 0, "{cursor}");
     for request in [
-        json!({"accion": "suscribir", "temas": ["banco/depositos"]}),
         json!({"accion": "desuscribir", "temas": ["banco/depositos"]}),
         json!({"accion": "ping"}),
     ] {

@@ -28,6 +28,8 @@ export default async function play(browser) {
   const customer = await signIn(home, "demo-cliente", PASSWORD);
   await shows(customer, start);
 
+  // A tab behind another is drawn rarely, and to draw is what clicks wait for.
+  await page.bringToFront();
   await deposit(page, "150,25");
   for (const one of [page, tab, customer]) await shows(one, start + 15_025);
   await customer.locator("tbody tr", { hasText: "Depósito" }).first().waitFor();

@@ -29,7 +29,7 @@ async function tour(browser, user, addresses, places) {
   for (const address of addresses) {
     await page.goto(`${BASE}/#/${address}`);
     await page.locator(`main[data-page=${address.split("/")[0]}] h1`).first().waitFor();
-    await page.waitForLoadState("networkidle");
+    await page.locator("main [data-refreshed]:not(:empty)").first().waitFor();
     // Everything that opens is opened.
     for (const details of await page.locator("main details:not([open]) summary").all()) await details.click().catch(() => {});
     const found = await page.evaluate(() => ({

@@ -33,7 +33,8 @@ export default async function play(browser) {
         const address = place === "ALERT" ? `alerta/${alert}` : place;
         await page.goto(`${BASE}/#/${address}`);
         await page.locator(`main[data-page=${address.split("/")[0]}] h1`).first().waitFor();
-        await page.waitForLoadState("networkidle");
+        await page.locator("main [data-refreshed]:not(:empty)").first().waitFor();
+        if (["caja", "cuenta"].includes(address.split("/")[0])) await page.locator("[data-balance]:not(:empty)").waitFor();
         const title = `${name} ${place}`;
         await page.screenshot({ path: `${FOLDER}/${name}-${place.split("/")[0].toLowerCase()}.png` });
         await accessible(page, title).catch((error) => wrong.push(error.message));

@@ -24,6 +24,7 @@ const ink = (page, title) => page.locator(`[data-chart="${title}"] canvas`).eval
 });
 
 async function charts(page) {
+  await page.locator("button", { hasText: "1 hora" }).click();
   await page.locator("button", { hasText: "15 min" }).click();
   await page.locator("[data-chart=Transacciones] canvas").waitFor();
   // Two samples make a line: nothing was drawn before there was something.
