@@ -108,8 +108,9 @@ export class AlertStore {
       if (known && known.changed > Date.parse(at)) return;
       this.put(ranked({ ...known, ...event, creada: known?.creada ?? at, actualizada: at }));
       if (!known) this.arrived?.(this.byId.get(event.alerta_id));
-    } else {
-      // One that we have not heard of, in the middle of its life.
+    } else if (!this.loading) {
+      // One that we have not heard of, in the middle of its life. While a list is read it is still to
+      // come in that.
       this.fetch(event.alerta_id);
     }
     this.tell();

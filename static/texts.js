@@ -164,7 +164,7 @@ export const TEXTS = {
   data: ["Datos del dispositivo", "Data from the device"],
   by: ["por {0}", "by {0}"],
   notified: ["Avisados", "Notified"],
-  orders: ["{0} órdenes a dispositivos", "{0} orders to devices"],
+  orders: ["{0} orden(es) a dispositivos", "{0} order(s) to devices"],
   driven: ["Dispositivos accionados", "Devices driven"],
   last_order: ["Última orden", "Last order"],
   status: ["Estado", "Status"],

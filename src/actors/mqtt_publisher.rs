@@ -347,6 +347,9 @@ impl MqttPublisher {
             self.delivery
                 .load(notice.entry.position.seq, notice.events().to_vec());
         }
+        // What has nothing to tell, such as somebody's signing in, is passed at once.
+        let position = self.delivery.acknowledged_to();
+        self.parts.gauge.store(position, Ordering::Relaxed);
     }
 
     fn up(&mut self, ctx: &mut Context<Self>) {

@@ -278,15 +278,24 @@ async fn admins_and_operators_edit_what_is_theirs() {
     plays("editors").await;
 }
 
-/// `SCREENSHOTS` says where the pictures go; `target/screenshots` where nothing is said.
 #[actix_web::test]
-async fn every_page_is_for_everybody() {
+async fn every_page_is_for_everybody_at_a_desk() {
+    looks_at_every_page("desktop").await;
+}
+
+#[actix_web::test]
+async fn every_page_is_for_everybody_with_a_phone() {
+    looks_at_every_page("phone").await;
+}
+
+/// `SCREENSHOTS` says where the pictures go; `target/screenshots` where nothing is said.
+async fn looks_at_every_page(screen: &str) {
     let field = demo().await;
     let folder = std::env::var("SCREENSHOTS").unwrap_or_else(|_| {
         let target = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
         target.display().to_string()
     });
-    let told = [("SCREENSHOTS", folder.as_str())];
+    let told = [("SCREENSHOTS", folder.as_str()), ("SCREEN", screen)];
     let mut stage = Stage::open_with("pages", &field.atalaya, &told).await;
     while let Some(question) = stage.question().await {
         assert_eq!(text(&question, "what"), "furnish");

@@ -42,6 +42,26 @@ async fn a_deposit_is_published_as_promised() {
     );
 }
 
+/// What has no message of its own is no backlog: it would grow for ever where people sign in and
+/// nobody moves money.
+#[actix_web::test]
+async fn what_is_not_published_is_no_backlog() {
+    let broker = Mosquitto::start();
+    let atalaya = Atalaya::with_broker(&broker).start().await;
+    let client = atalaya.client();
+    for index in 0..5 {
+        let body = serde_json::json!({"usuario": format!("u{index}")});
+        let made = client.changes(awc::http::Method::POST, "/api/v1/usuarios", &body, 201);
+        made.await;
+    }
+    eventually("nothing waits", || async {
+        let head = atalaya.metric("atalaya_journal_head").await?;
+        let backlog = atalaya.metric("atalaya_outbox_backlog_entries").await?;
+        (head >= 5.0 && backlog == 0.0).then_some(())
+    })
+    .await;
+}
+
 #[actix_web::test]
 async fn a_withdrawal_is_published_as_promised() {
     let broker = Mosquitto::start();

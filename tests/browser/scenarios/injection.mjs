@@ -31,7 +31,7 @@ async function tour(browser, user, addresses, places) {
     await page.locator(`main[data-page=${address.split("/")[0]}] h1`).first().waitFor();
     await page.locator("main [data-refreshed]:not(:empty)").first().waitFor();
     // Everything that opens is opened.
-    for (const details of await page.locator("main details:not([open]) summary").all()) await details.click().catch(() => {});
+    await page.evaluate(() => { for (const details of document.querySelectorAll("main details")) details.open = true; });
     const found = await page.evaluate(() => ({
       hurt: window.hurt, scripts: document.querySelectorAll("main script, dialog script").length,
       planted: document.querySelectorAll("main img, main svg, main [onerror], main [onload]").length,

@@ -24,7 +24,7 @@ export default async function play(browser) {
   mkdirSync(FOLDER, { recursive: true });
   const { alert } = await ask("furnish");
   const wrong = [];
-  for (const { name, ...look } of LOOKS) {
+  for (const { name, ...look } of LOOKS.filter((one) => one.name.endsWith(process.env.SCREEN))) {
     await door(browser, look, name, wrong);
     for (const [user, places] of Object.entries(PLACES)) {
       const context = await visitor(browser, look);

@@ -31,7 +31,7 @@ fn keyword_holds(
         }
     };
     match keyword {
-        "title" | "description" | "example" | "default" | "additionalProperties" => Ok(()),
+        "title" | "description" | "example" | "default" => Ok(()),
         "$ref" => check(document, target(document, argument)?, value),
         "type" => {
             let is = |name: &Value| match name.as_str() {
@@ -104,6 +104,20 @@ fn keyword_holds(
                 let schema = argument.get(name).ok_or(format!("unknown field {name}"))?;
                 check(document, schema, field).map_err(|reason| format!("{name}: {reason}"))
             }),
+        "propertyNames" => value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .try_for_each(|(name, _)| check(document, argument, &Value::String(name.clone()))),
+        "additionalProperties" if argument.is_object() => {
+            let fields = value.as_object().into_iter().flatten();
+            fields
+                .filter(|(name, _)| schema["properties"].get(name.as_str()).is_none())
+                .try_for_each(|(name, field)| {
+                    check(document, argument, field).map_err(|reason| format!("{name}: {reason}"))
+                })
+        }
+        "additionalProperties" => Ok(()),
         _ => Err(format!(
             "the keyword {keyword} of {schema:?} is not known here"
         )),
