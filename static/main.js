@@ -6,7 +6,7 @@ import { setCurrency } from "./format.js";
 import { chooseLanguage, language, t } from "./i18n.js";
 import * as live from "./live.js";
 import { health } from "./refresh.js";
-import { has, me, setIdentity } from "./session.js";
+import { has, hasEverywhere, me, setIdentity } from "./session.js";
 import { choice, choose } from "./settings.js";
 import { choosePassword, secondFactor, signInPage } from "./sign-in.js";
 
@@ -29,11 +29,14 @@ const PLACES = [
   ["auditoria", "audit", ["admin", "auditor"], () => import("./audit.js")],
 ];
 
+/** What is about the installation as a whole, and not for whoever is of one company. */
+const WHOLE = new Set(["sistema", "registros"]);
+
 let page = null;
 let opening = 0;
 
 function places() {
-  const own = PLACES.filter(([, , roles]) => has(...roles));
+  const own = PLACES.filter(([address, , roles]) => (WHOLE.has(address) ? hasEverywhere(...roles) : has(...roles)));
   // Whoever moves money has the same page already.
   return own.filter(([address]) => address !== "consulta" || !has("cajero"));
 }

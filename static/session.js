@@ -17,6 +17,11 @@ export function has(...wanted) {
   return Boolean(identity?.roles.some(({ rol }) => wanted.includes(rol)));
 }
 
+/** Whether they have one of these roles without being tied to a company. */
+export function hasEverywhere(...wanted) {
+  return Boolean(identity?.roles.some(({ rol, empresa }) => wanted.includes(rol) && !empresa));
+}
+
 /** Their grants of one role. */
 export function grants(role) {
   return identity?.roles.filter(({ rol }) => rol === role) ?? [];

@@ -81,7 +81,13 @@ export async function secondFactor(identity) {
       },
     });
   }
-  const made = await call("POST", "/sesiones/actual/segundo_factor");
+  const made = await dialog({
+    title: t("factor_add"), confirm: t("go_on"),
+    fields: [{ name: "contrasena", label: t("password"), type: "password", required: true,
+      attributes: { autocomplete: "current-password" } }],
+    submit: (_, form) => call("POST", "/sesiones/actual/segundo_factor", { body: { contrasena: form.elements.contrasena.value } }),
+  });
+  if (!made) return undefined;
   return dialog({
     title: t("factor_add"), confirm: t("factor_prove"),
     body: h("div", {}, h("p", {}, t("factor_text")), h("p", {}, h("code", { class: "secret" }, made.secreto)),

@@ -10,7 +10,7 @@ use crate::actors::doorkeeper::{
 use crate::domain::password::{Password, WeakPassword};
 use crate::domain::token::{Token, TokenUse};
 use crate::domain::{
-    AccountId, Action, CompanyRef, Grant, Identity, Principal, Resource, Role, Scope, Slug,
+    AccountId, Action, CompanyRef, Grant, Identity, Principal, Reach, Resource, Role, Scope, Slug,
     second_factor,
 };
 use crate::storage::access::queries::{
@@ -20,9 +20,9 @@ use crate::storage::access::{GrantSpec, NotGranted, PasswordHash, PersonPatch, S
 use crate::storage::vault::random;
 use crate::storage::{AccessCommand, AccessOrder, AccessRefusal};
 use crate::wire::access::{
-    AuditResource, CodeBody, GrantBody, IdentityResource, PasswordBody, PersonBody,
-    PersonPatchBody, PersonResource, RemoveFactorBody, SecondFactorResource, SessionResource,
-    SignInBody, TicketResource, TokenBody, TokenResource,
+    AuditResource, CodeBody, GrantBody, IdentityResource, OwnPasswordBody, PasswordBody,
+    PersonBody, PersonPatchBody, PersonResource, SecondFactorResource, SessionResource, SignInBody,
+    TicketResource, TokenBody, TokenResource,
 };
 use crate::wire::numbers::Moment;
 use crate::wire::resources::Page;
@@ -30,6 +30,9 @@ use crate::wire::{Problem, ProblemKind, Reason};
 
 /// A day in microseconds.
 const DAY: i64 = 86_400_000_000;
+
+/// The row of nobody.
+const NOBODY: i64 = -1;
 
 /// Roles of one person or token.
 const GRANTS: usize = 50;
@@ -185,13 +188,16 @@ impl Desk {
         self.change_access(caller, command).await.map(drop)
     }
 
-    /// Begins a second factor.
+    /// Begins a second factor. It takes the password: who has found an open session must not make it
+    /// their own for good.
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn begin_second_factor(&self, caller: &Caller) -> Answer {
+    pub async fn begin_second_factor(&self, caller: &Caller, body: &OwnPasswordBody) -> Answer {
         let (standing, username) = own_session(caller)?;
         settled(caller)?;
+        self.check_password(caller, &username, &body.contrasena.0)
+            .await?;
         let person = standing.pass.subject;
         let begun = within(self.parts.doorkeeper.send(BeginSecondFactor { person })).await?;
         let secret = second_factor::base32(&begun.map_err(busy)?);
@@ -232,7 +238,7 @@ impl Desk {
     pub async fn remove_second_factor(
         &self,
         caller: &Caller,
-        body: &RemoveFactorBody,
+        body: &OwnPasswordBody,
     ) -> Result<(), Failure> {
         let (standing, username) = own_session(caller)?;
         settled(caller)?;
@@ -385,7 +391,7 @@ impl Desk {
         let random = random().map_err(|_| ProblemKind::Internal)?;
         let token = Token::new(TokenUse::Program, random);
         let command = AccessCommand::CreateToken {
-            name: slug("nombre", &body.nombre)?,
+            name: new_name("nombre", &body.nombre)?,
             digest: token.digest(),
             expires_at: self.parts.clock.now() + body.dias * DAY,
             grants: grants(&body.roles)?,
@@ -446,7 +452,12 @@ impl Desk {
             companies: reach.company_rows(),
             subject: match optional(username) {
                 None => None,
-                Some(username) => Some(self.person_called(&username)?),
+                Some(username) => match self.person_called(&username) {
+                    Ok(row) => Some(row),
+                    // Who there is elsewhere is not to be found out: nobody has no lines.
+                    Err(_) if reach != Reach::All => Some(NOBODY),
+                    Err(unknown) => return Err(unknown),
+                },
             },
             from: moment("desde", from)?,
             until: moment("hasta", until)?,
@@ -555,7 +566,19 @@ fn own_session(caller: &Caller) -> Result<(&Standing, Slug), Problem> {
 
 /// The name of somebody new. Names of ours are not to be had, or an audit would mislead.
 fn new_username(text: &str) -> Result<Slug, Failure> {
-    let username = slug("usuario", text)?;
+    let username = new_name("usuario", text)?;
+    if crate::first_run::is_of_demo(&username) {
+        return Err(invalid_value((
+            "usuario: ese nombre es de la demostración, que lo deja fuera",
+            "usuario: that name is the demo's, which shuts it out",
+        )));
+    }
+    Ok(username)
+}
+
+/// The name of somebody or something new, which is none of Atalaya's own.
+fn new_name(field: &'static str, text: &str) -> Result<Slug, Failure> {
+    let username = slug(field, text)?;
     let own = [
         Principal::Local,
         Principal::System,
@@ -563,10 +586,8 @@ fn new_username(text: &str) -> Result<Slug, Failure> {
         Principal::Automation,
     ];
     if own.iter().any(|own| own.name() == username.as_str()) {
-        return Err(invalid_value((
-            "usuario: ese nombre es de Atalaya",
-            "usuario: that name is Atalaya's own",
-        )));
+        let reason = ("ese nombre es de Atalaya", "that name is Atalaya's own");
+        return Err(invalid_value(Reason::from(reason).about(field)));
     }
     Ok(username)
 }

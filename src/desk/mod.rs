@@ -351,12 +351,12 @@ impl Desk {
         reply(&statistics.ok_or(ProblemKind::ShuttingDown)?)
     }
 
-    /// Whether the caller may read metrics.
+    /// Whether the caller may read metrics, which are of the installation as a whole.
     ///
     /// # Errors
     /// 401 or 403.
     pub fn may_read_metrics(&self, caller: &Caller) -> Result<(), Problem> {
-        allow(caller, Action::ReadMetrics, Resource::Any).map(drop)
+        allow(caller, Action::ReadMetrics, Resource::Installation).map(drop)
     }
 
     /// Whether the caller may read the logs, in which there is something of every company.

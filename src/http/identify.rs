@@ -80,7 +80,7 @@ pub(super) async fn identify(
 /// itself; whoever shows a token is spared that.
 fn is_public(request: &HttpRequest) -> bool {
     // Where there is no route there is nothing to protect.
-    let Some(path) = request.match_pattern() else {
+    let Some(path) = request.resource_map().match_pattern(routed(request)) else {
         return true;
     };
     if path.starts_with("/api/docs") || path == "/api/openapi.json" {
@@ -90,6 +90,11 @@ fn is_public(request: &HttpRequest) -> bool {
     super::PUBLIC
         .iter()
         .any(|(open, methods)| *open == path && methods.contains(&method))
+}
+
+/// The path as the router reads it: `/%77s` is `/ws` to it.
+fn routed(request: &HttpRequest) -> &str {
+    request.match_info().as_str()
 }
 
 fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
@@ -170,7 +175,7 @@ fn shown_token(request: &HttpRequest) -> Result<Option<(Token, Shown)>, Problem>
     }
     // A foreign page can open a WebSocket with the cookie, and no header of ours can go with it:
     // there a page shows a ticket.
-    if request.path() == "/ws" {
+    if routed(request) == "/ws" {
         return Ok(None);
     }
     match cookie(headers) {

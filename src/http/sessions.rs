@@ -8,7 +8,7 @@ use crate::actors::session::websocket::{self, Lobby};
 use crate::desk::{Desk, Failure};
 use crate::domain::Channel;
 use crate::wire::access::{
-    CodeBody, IdentityResource, PasswordBody, RemoveFactorBody, SecondFactorResource,
+    CodeBody, IdentityResource, OwnPasswordBody, PasswordBody, SecondFactorResource,
     SessionResource, SignInBody, TicketResource,
 };
 use crate::wire::resources::Page;
@@ -128,13 +128,15 @@ pub(super) async fn choose_password(
 /// Empieza a poner un segundo factor (TOTP): muestra el secreto para la aplicación.
 #[utoipa::path(
     post, path = "/api/v1/sesiones/actual/segundo_factor", tag = "sesiones", operation_id = "empezarSegundoFactor",
+    request_body = OwnPasswordBody,
     responses((status = 201, description = "The secret, to be proved within ten minutes", body = SecondFactorResource), Problems)
 )]
 pub(super) async fn begin_second_factor(
     desk: web::Data<Desk>,
     visitor: Visitor,
+    JsonBody(body): JsonBody<OwnPasswordBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.begin_second_factor(&visitor.caller).await;
+    let answer = desk.begin_second_factor(&visitor.caller, &body).await;
     respond(StatusCode::CREATED, visitor.language, answer)
 }
 
@@ -156,13 +158,13 @@ pub(super) async fn prove_second_factor(
 /// Quita el segundo factor propio.
 #[utoipa::path(
     delete, path = "/api/v1/sesiones/actual/segundo_factor", tag = "sesiones", operation_id = "quitarSegundoFactor",
-    request_body = RemoveFactorBody,
+    request_body = OwnPasswordBody,
     responses((status = 204, description = "Gone"), Problems)
 )]
 pub(super) async fn remove_second_factor(
     desk: web::Data<Desk>,
     visitor: Visitor,
-    JsonBody(body): JsonBody<RemoveFactorBody>,
+    JsonBody(body): JsonBody<OwnPasswordBody>,
 ) -> Result<HttpResponse, ApiError> {
     let done = desk.remove_second_factor(&visitor.caller, &body).await;
     respond_done(visitor.language, done)

@@ -41,13 +41,20 @@ pub trait Gatekeeper: Send + Sync {
 
     /// Whether `user` may subscribe to `filter`.
     fn may_subscribe(&self, user: Option<&str>, filter: &str) -> bool;
+
+    /// Whether `user` has no client id of its own and takes one that is free.
+    fn shares_ids(&self, user: &str) -> bool;
+
+    /// Whether two users are the same device or person, whatever they may do.
+    fn is_same(&self, one: &str, other: &str) -> bool;
 }
 
 /// Somebody who has come in. It has no `Debug`: what it has shown is its own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Admission {
-    /// The name under which the broker knows the client from now on. The same for the same device or
-    /// person each time, or a session that is kept for them would not be theirs.
+    /// The name under which the broker knows the client from now on. The same for the same device, or
+    /// for the same person who may do the same, each time, or a session that is kept for them would
+    /// not be theirs.
     pub user: String,
     /// Names the password or token that was shown: SHA-256 of it.
     pub grant: [u8; 32],
@@ -209,6 +216,16 @@ impl Gatekeeper for RegistryGate {
                 .iter()
                 .any(|topic| topic == filter)
         })
+    }
+
+    fn shares_ids(&self, user: &str) -> bool {
+        user.starts_with(PERSON)
+    }
+
+    fn is_same(&self, one: &str, other: &str) -> bool {
+        let owner =
+            |user: &str| -> String { user.split('/').take(2).collect::<Vec<_>>().join("/") };
+        owner(one) == owner(other)
     }
 }
 

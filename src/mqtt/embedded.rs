@@ -395,6 +395,36 @@ impl Gate {
         Some(admission)
     }
 
+    /// Whether a client id is somebody else's, whom a client would throw out or whose session it would
+    /// end. A device and Atalaya have their ids whoever was there before.
+    async fn is_taken(&self, connect: &ConnectPacket) -> bool {
+        let shown = self.keeper.authenticate(
+            &connect.client_id,
+            connect.username.as_deref(),
+            connect.password.as_deref(),
+        );
+        let Some(shown) = shown.filter(|shown| self.keeper.shares_ids(&shown.user)) else {
+            return false;
+        };
+        let there = {
+            let inside = self.inside();
+            let found = inside.get(&connect.client_id);
+            found.map(|inside| inside.admission.clone())
+        };
+        if let Some(there) = there
+            && !self.keeper.is_same(&there.user, &shown.user)
+            && self.keeper.still_admits(&connect.client_id, &there)
+        {
+            return true;
+        }
+        let Some(storage) = &self.storage else {
+            return false;
+        };
+        let kept = storage.get_session(&connect.client_id).await;
+        let owner = kept.ok().flatten().and_then(|session| session.user_id);
+        owner.is_some_and(|owner| !self.keeper.is_same(&owner, &shown.user))
+    }
+
     /// A session that somebody else has left under a client id is not resumed and not in the way:
     /// the broker would turn away whom the id belongs to.
     async fn clear_foreign_session(&self, client_id: &str, user: &str) {
@@ -471,6 +501,9 @@ impl AuthProvider for Gate {
         _peer: SocketAddr,
     ) -> Answer<'a, mqtt5::Result<AuthResult>> {
         Box::pin(async move {
+            if self.is_taken(connect).await {
+                return Ok(AuthResult::fail(ReasonCode::NotAuthorized));
+            }
             let Some(admission) = self.admit(connect) else {
                 return Ok(AuthResult::fail(ReasonCode::NotAuthorized));
             };
@@ -550,6 +583,14 @@ mod tests {
 
         fn may_subscribe(&self, _user: Option<&str>, _filter: &str) -> bool {
             true
+        }
+
+        fn shares_ids(&self, user: &str) -> bool {
+            user.starts_with("guest")
+        }
+
+        fn is_same(&self, one: &str, other: &str) -> bool {
+            one == other
         }
     }
 

@@ -10,14 +10,16 @@ use crate::domain::token::Token;
 use crate::domain::{Action, Identity, Reach, Resource, authorize};
 use crate::storage::AccessView;
 use crate::storage::access::Standing;
+use crate::wire::alerts::hex;
 use crate::wire::topics;
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The user of whoever signs in with a token and has no name to give.
 pub const ANY_USER: &str = "token";
 
-/// Tokens that are remembered while their clients are connected; those that are over make room.
+/// Tokens that are remembered from when they were shown; those that are over make room.
 const REMEMBERED: usize = 10_000;
 
 /// The gate of people: a token as the password, and the name of its owner, or `token`, as the user.
@@ -58,12 +60,14 @@ impl PeopleGate for TokenGate {
             return None;
         }
         let admission = Admission {
-            user: subject.row.to_string(),
+            user: format!("{}/{}", subject.row, extent(&subject.identity)),
             grant: standing.pass.digest,
         };
         let mut inside = self.inside();
         if inside.len() >= REMEMBERED {
-            inside.retain(|_, known| self.stands(known));
+            // To be remembered is no use of a session.
+            let now = self.clock.now();
+            inside.retain(|_, known| self.access.stands(known, now, false));
         }
         match inside.get(&admission.grant) {
             // Somebody came in with this token and may do something else since: they are about to
@@ -87,9 +91,17 @@ impl PeopleGate for TokenGate {
     }
 
     fn may_subscribe(&self, person: &str, filter: &str) -> bool {
-        let subject = person.parse().ok().and_then(|row| self.access.subject(row));
+        let row = person.split('/').next().and_then(|row| row.parse().ok());
+        let subject = row.and_then(|row| self.access.subject(row));
         subject.is_some_and(|subject| subject.active && sees_all_of(&subject.identity, filter))
     }
+}
+
+/// Names what somebody may do: a session that the broker has kept for them while they were away is
+/// theirs only as long as that is the same.
+fn extent(identity: &Identity) -> String {
+    let digest = Sha256::digest(format!("{:?}", identity.grants).as_bytes());
+    hex(digest.get(..8).unwrap_or_default())
 }
 
 /// Whether `identity` may see whatever can match `filter`.

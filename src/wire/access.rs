@@ -121,11 +121,11 @@ pub struct CodeBody {
     pub codigo: Hidden,
 }
 
-/// `DELETE /sesiones/actual/segundo_factor`.
+/// `POST` and `DELETE /sesiones/actual/segundo_factor`.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "QuitarSegundoFactor")]
-pub struct RemoveFactorBody {
+#[schema(title = "ConContrasena")]
+pub struct OwnPasswordBody {
     /// The password.
     #[schema(value_type = String, format = Password)]
     pub contrasena: Hidden,
@@ -365,7 +365,7 @@ mod tests {
             shown::<SignInBody>(r#"{"usuario":"ana","contrasena":"canary","codigo":"canary"}"#),
             shown::<PasswordBody>(r#"{"actual":"canary","nueva":"canary"}"#),
             shown::<CodeBody>(r#"{"codigo":"canary"}"#),
-            shown::<RemoveFactorBody>(r#"{"contrasena":"canary"}"#),
+            shown::<OwnPasswordBody>(r#"{"contrasena":"canary"}"#),
             shown::<PersonBody>(r#"{"usuario":"ana","contrasena":"canary"}"#),
             shown::<KeyBody>(r#"{"alg":"HS256","secreto":"canary"}"#),
             format!(

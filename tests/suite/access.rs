@@ -385,7 +385,19 @@ async fn a_second_factor_is_asked_for_and_each_code_is_good_once() {
     let client = atalaya.client();
     let ana = person(&atalaya, "ana", operator()).await;
     let path = format!("{SELF}/segundo_factor");
-    let begun = ana.changes(Method::POST, &path, &json!({}), 201).await;
+    // Who has found an open session does not make it their own.
+    let luis = person(&atalaya, "luis", operator()).await;
+    let guessed = luis
+        .send(Method::POST, &path, &json!({"contrasena": "wrong"}))
+        .await;
+    assert_eq!(guessed.status, 401, "{}", guessed.text());
+    let own = json!({"contrasena": CHOSEN});
+    luis.changes(Method::POST, &path, &own, 201).await;
+    let wrong = luis
+        .send(Method::PUT, &path, &json!({"codigo": "000000"}))
+        .await;
+    assert_refused(&wrong, 401, "codigo_incorrecto", "a guess");
+    let begun = ana.changes(Method::POST, &path, &own, 201).await;
     let secret = decoded(begun["secreto"].as_str().unwrap());
     assert!(
         begun["uri"]
@@ -394,10 +406,6 @@ async fn a_second_factor_is_asked_for_and_each_code_is_good_once() {
             .starts_with("otpauth://totp/atalaya:ana?secret=")
     );
     let step = || second_factor::step_at(crate::support::device::now());
-    let wrong = ana
-        .send(Method::PUT, &path, &json!({"codigo": "000000"}))
-        .await;
-    assert_refused(&wrong, 401, "codigo_incorrecto", "a guess");
     let first = step();
     let code = second_factor::code(&secret, first);
     let proved = ana.send(Method::PUT, &path, &json!({"codigo": code})).await;

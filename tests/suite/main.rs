@@ -19,6 +19,7 @@
 
 mod access;
 mod access_cli;
+mod access_edges;
 mod access_matrix;
 mod broker_access;
 mod broker_trust;

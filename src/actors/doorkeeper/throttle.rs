@@ -2,6 +2,7 @@
 
 use crate::network::{KeyedLimit, subscriber};
 use governor::Quota;
+use sha2::{Digest, Sha256};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use std::time::Duration;
 /// By account and address together first: whoever guesses somebody's password locks out themselves
 /// and not its owner, who comes from elsewhere.
 pub(super) struct Throttle {
-    pair: KeyedLimit<(String, IpAddr)>,
-    account: KeyedLimit<String>,
+    pair: KeyedLimit<(NameDigest, IpAddr)>,
+    account: KeyedLimit<NameDigest>,
     address: KeyedLimit<IpAddr>,
 }
 
@@ -33,9 +34,18 @@ impl Throttle {
     pub(super) fn attempt(&self, username: &str, address: Option<IpAddr>) -> Result<(), u64> {
         let address = subscriber(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
         self.address.check(&address)?;
-        self.pair.check(&(username.to_owned(), address))?;
-        self.account.check(&username.to_owned())
+        let name = digest(username);
+        self.pair.check(&(name, address))?;
+        self.account.check(&name)
     }
+}
+
+/// What is remembered of a name: as much of a long one as of a short one, since anybody may make
+/// them up.
+type NameDigest = [u8; 32];
+
+fn digest(username: &str) -> NameDigest {
+    Sha256::digest(username.as_bytes()).into()
 }
 
 /// One attempt every `period`, and `burst` at once.

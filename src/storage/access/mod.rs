@@ -458,11 +458,17 @@ impl Access {
     /// group's own changes are looked at first.
     fn is_admin(&self, row: i64) -> bool {
         let staged = self.staged.iter().rev().find_map(|change| match change {
-            Change::Subject(subject) if subject.row == row => Some(Arc::clone(&subject.identity)),
+            Change::Subject(subject) if subject.row == row => Some(Arc::new(subject.clone())),
             _ => None,
         });
-        let identity = staged.or_else(|| self.view.subject(row).map(|s| Arc::clone(&s.identity)));
-        identity.is_some_and(|i| i.grants.iter().any(|grant| grant.role == Role::Admin))
+        let subject = staged.or_else(|| self.view.subject(row));
+        // Somebody who is shut out is no admin whom it would be a pity to lose.
+        subject
+            .filter(|subject| subject.active)
+            .is_some_and(|subject| {
+                let mut grants = subject.identity.grants.iter();
+                grants.any(|grant| grant.role == Role::Admin)
+            })
     }
 
     fn choose_password(
@@ -685,14 +691,21 @@ impl Access {
                 .execute(group.connection)?;
         }
         let unused = self.view.idle_since(group.now);
-        diesel::delete(
-            sessions::table.filter(
-                sessions::expires_at
-                    .le(group.now)
-                    .or(sessions::seen_at.le(unused)),
-            ),
-        )
-        .execute(group.connection)?;
+        let over = sessions::expires_at.le(group.now);
+        let old: Vec<(i64, Vec<u8>, bool)> = sessions::table
+            .filter(over.or(sessions::seen_at.le(unused)))
+            .select((sessions::id, sessions::digest, over))
+            .load(group.connection)?;
+        for (id, digest, over) in old {
+            let digest = rows::digest_of(&digest)?;
+            // One that was used since that was last written goes on: its row and its pass stay and go
+            // together, or it could not be ended any more.
+            let used = self.view.seen_at(&digest).is_some_and(|at| at > unused);
+            if over || !used {
+                diesel::delete(sessions::table.find(id)).execute(group.connection)?;
+                self.staged.push(Change::Ended(digest));
+            }
+        }
         self.prune_at = Some(group.now);
         Ok(0)
     }
@@ -818,6 +831,7 @@ fn automation(digest: TokenDigest) -> [Change; 2] {
     let subject = Subject {
         row,
         username: Slug::constant("automatizacion"),
+        is_person: false,
         active: true,
         has_second_factor: false,
         identity: Arc::new(Identity {

@@ -2,7 +2,7 @@
 
 use super::rows::{TOKEN, digest_of, grants_of};
 use crate::domain::token::TokenDigest;
-use crate::domain::{Entry, Fact, Grant, Reach, Slug};
+use crate::domain::{Entry, Fact, Grant, Reach, Scope, Slug};
 use crate::storage::queries::to_entries;
 use crate::storage::rows::{ACCESS, JournalRow, SETTING};
 use crate::storage::schema::{api_tokens, grants, journal, people, principals, sessions};
@@ -137,6 +137,17 @@ pub fn people(
     let found: Vec<Row> = query.load(connection)?;
     let rows: Vec<i64> = found.iter().map(|row| row.0).collect();
     let mut all = grants_of(connection, Some(&rows))?;
+    // What they may do elsewhere is another company's business.
+    if let Some(companies) = within.company_rows() {
+        for grants in all.values_mut() {
+            grants.retain(|grant| match &grant.scope {
+                Scope::Company(company) | Scope::Site(company, _) => {
+                    companies.contains(&company.row)
+                }
+                Scope::Everything | Scope::Account(_) => false,
+            });
+        }
+    }
     Ok(found
         .into_iter()
         .map(

@@ -236,6 +236,7 @@ fn subject_of(
 ) -> Result<Subject, StorageError> {
     named(row, &username, |username| Subject {
         row,
+        is_person: true,
         active,
         has_second_factor: totp.is_some(),
         identity: Arc::new(Identity {
@@ -254,6 +255,7 @@ fn subject_of(
 pub(super) fn program(row: i64, name: &str, grants: Vec<Grant>) -> Result<Subject, StorageError> {
     named(row, name, |username| Subject {
         row,
+        is_person: false,
         active: true,
         has_second_factor: false,
         identity: Arc::new(Identity {

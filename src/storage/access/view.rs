@@ -14,6 +14,8 @@ pub struct Subject {
     pub row: i64,
     /// Its name: a person's to sign in with.
     pub username: Slug,
+    /// Whether it is a person, who can sign in.
+    pub is_person: bool,
     /// Whether it is let in.
     pub active: bool,
     /// Whether it signs in with a second factor.
@@ -93,7 +95,10 @@ impl Inner {
     fn apply(&mut self, change: Change) {
         match change {
             Change::Subject(subject) => {
-                self.names.insert(subject.username.clone(), subject.row);
+                // A program may be called as somebody is, and is not found in their place.
+                if subject.is_person {
+                    self.names.insert(subject.username.clone(), subject.row);
+                }
                 self.subjects.insert(subject.row, Arc::new(subject));
             }
             Change::Opened(pass) => {

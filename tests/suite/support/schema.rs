@@ -112,7 +112,12 @@ fn keyword_holds(
         "additionalProperties" if argument.is_object() => {
             let fields = value.as_object().into_iter().flatten();
             fields
-                .filter(|(name, _)| schema["properties"].get(name.as_str()).is_none())
+                .filter(|(name, _)| {
+                    schema
+                        .get("properties")
+                        .and_then(|known| known.get(name.as_str()))
+                        .is_none()
+                })
                 .try_for_each(|(name, field)| {
                     check(document, argument, field).map_err(|reason| format!("{name}: {reason}"))
                 })
