@@ -44,6 +44,8 @@ fn fetch(workshop: &Path, vendor: &Path) -> Result<(), String> {
     }
     let ran = Command::new("npm")
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        // In a closed network a build is not to wait for minutes.
+        .args(["--fetch-timeout=20000", "--fetch-retries=1"])
         .current_dir(workshop)
         .output()
         .map_err(|error| format!("npm does not run ({error})"))?;

@@ -50,6 +50,8 @@
 //! | [`http`] | the routes on one page, one file a resource |
 //! | [`cli`] | one file a subcommand |
 //! | [`application`] | what is started in which order, and drained in the reverse |
+//! | [`log_files`] | what [`logging`] has written, read again in pages |
+//! | `static/` | the page: plain ES modules, embedded by [`http`] |
 //! | [`config`] | every setting, with its default and its reason |
 //! | [`contained`] | where a panic of a library is an error and not the end |
 //!

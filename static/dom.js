@@ -176,14 +176,21 @@ export async function tell(work) {
   }
 }
 
-/** Calls `work` at most once a frame, or once a second while nobody looks. */
+/** Between two drawings of what comes by itself, in milliseconds: more than anybody could read. */
+const CALM = 150;
+
+/**
+ * Calls `work` soon, however often it is asked for, and leaves the time between to whoever clicks; once
+ * a second while nobody looks.
+ */
 export function coalesced(work) {
   let waits = false;
+  let last = 0;
   return () => {
     if (waits) return;
     waits = true;
-    const run = () => { waits = false; work(); };
+    const run = () => { waits = false; last = performance.now(); work(); };
     if (document.hidden) setTimeout(run, 1_000);
-    else requestAnimationFrame(run);
+    else setTimeout(() => requestAnimationFrame(run), Math.max(0, last + CALM - performance.now()));
   };
 }

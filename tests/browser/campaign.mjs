@@ -143,10 +143,11 @@ async function watch(browser) {
   const slow = await page.evaluate(() => window.clicks);
   // What took less than the observer's threshold counts as it.
   const clicks = [...slow, ...Array(Math.max(0, made - slow.length)).fill(16)];
-  const rows = await page.locator("[data-alerts]").getAttribute("aria-rowcount");
+  // Of all priorities, whichever are shown.
+  const counts = await page.locator(".count b").allTextContents();
   unharmed(context);
   await context.close();
-  return { clicks, heaps, memories, rows: Number(rows) - 1 };
+  return { clicks, heaps, memories, rows: counts.reduce((sum, count) => sum + Number(count), 0) };
 }
 
 /** What an operator does, in turn, with the mouse where things are: selects, narrows, widens. */

@@ -43,8 +43,8 @@ impl Snapshot {
             let metrics = family.get_metric();
             match family.name() {
                 "atalaya_transactions_total" => {
-                    snapshot.committed = sum(metrics, "result", "committed");
-                    snapshot.refused = sum(metrics, "result", "refused");
+                    snapshot.committed = moved(metrics, "committed");
+                    snapshot.refused = moved(metrics, "refused");
                 }
                 "atalaya_http_request_duration_seconds" => snapshot.requests = merged(metrics),
                 "atalaya_commit_group_operations" => snapshot.groups = merged(metrics),
@@ -149,10 +149,11 @@ fn label<'a>(metric: &'a Metric, name: &str) -> Option<&'a str> {
     named.next().map(prometheus::proto::LabelPair::value)
 }
 
-fn sum(metrics: &[Metric], name: &str, value: &str) -> f64 {
-    let own = metrics
-        .iter()
-        .filter(|metric| label(metric, name) == Some(value));
+/// Money commands that had this result. To open an account moves none.
+fn moved(metrics: &[Metric], result: &str) -> f64 {
+    let own = metrics.iter().filter(|metric| {
+        label(metric, "result") == Some(result) && label(metric, "kind") != Some("APERTURA")
+    });
     own.map(|metric| metric.get_counter().get_value()).sum()
 }
 
@@ -240,6 +241,7 @@ mod tests {
         done.with_label_values(&["DEPOSITO", "committed"]).inc_by(6);
         done.with_label_values(&["RETIRO", "committed"]).inc_by(4);
         done.with_label_values(&["RETIRO", "refused"]).inc_by(5);
+        done.with_label_values(&["APERTURA", "committed"]).inc_by(5);
         changes.with_label_values(&["ROJO", "CREADA"]).inc_by(10);
         changes.with_label_values(&["ROJO", "RESUELTA"]).inc_by(10);
         for route in ["/a", "/b"] {

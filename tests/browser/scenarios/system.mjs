@@ -12,6 +12,17 @@ export default async function play(browser) {
   unharmed(context);
   await context.close();
   await refresh(browser);
+  await withoutNode(browser);
+}
+
+/** A build without Node has no library of charts: the page says so, and has the figures. */
+async function withoutNode(browser) {
+  const context = await visitor(browser);
+  await context.route("**/app/uplot.*", (route) => route.fulfill({ status: 404 }));
+  const page = await signIn(context, "demo-admin", PASSWORD);
+  await page.locator(".notice", { hasText: "Node" }).waitFor();
+  await eventually("the figures", async () => (await page.locator("[data-chart=Sesiones] .figure").textContent()) !== "");
+  await context.close();
 }
 
 /** Pixels of a chart that are not its most frequent colour. */
