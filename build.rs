@@ -23,12 +23,22 @@ fn main() {
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let vendor = out.join("vendor");
-    if let Err(why) = fetch(&out.join("npm"), &vendor) {
+    let fetched = fetch(&out.join("npm"), &vendor).and_then(|()| list(&out, FILES));
+    if let Err(why) = fetched.or_else(|why| list(&out, &[]).and(Err(why))) {
         println!(
             "cargo:warning=the page is built without charts: {why}. To have them, install Node \
              with npm, touch build.rs and build again"
         );
     }
+}
+
+/// Writes what the binary includes: a list of names and contents.
+fn list(out: &Path, files: &[(&str, &str)]) -> Result<(), String> {
+    let each = files.iter().map(|(_, name)| {
+        format!("({name:?}, include_bytes!(concat!(env!(\"OUT_DIR\"), \"/vendor/{name}\"))),")
+    });
+    let code = format!("&[{}]", each.collect::<String>());
+    fs::write(out.join("vendor.rs"), code).map_err(|error| format!("vendor.rs: {error}"))
 }
 
 /// Puts the files into `vendor`, which is there and empty where that fails.

@@ -4,9 +4,12 @@
 
 use super::answer::ApiError;
 use crate::wire::ProblemKind;
+use crate::wire::alerts::hex;
 use actix_web::http::header::{CACHE_CONTROL, ETAG, EntityTag, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, web};
-use rust_embed::{EmbeddedFile, RustEmbed};
+use rust_embed::RustEmbed;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 /// Our own files.
 #[derive(RustEmbed)]
@@ -17,10 +20,14 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 #[include = "*.svg"]
 struct Own;
 
-/// What `build.rs` has fetched; empty where Node was not there.
-#[derive(RustEmbed)]
-#[folder = "$OUT_DIR/vendor"]
-struct Vendor;
+/// What `build.rs` has fetched, by name; empty where Node was not there.
+const VENDOR: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/vendor.rs"));
+
+/// A file, and what tells its versions apart.
+struct Asset {
+    data: Cow<'static, [u8]>,
+    tag: EntityTag,
+}
 
 /// Where the files of the page are, beside `/` itself.
 const FOLDER: &str = "/app/";
@@ -44,20 +51,21 @@ pub(super) async fn file(
 }
 
 fn serve(request: &HttpRequest, name: &str) -> Result<HttpResponse, ApiError> {
-    let found = Own::get(name).or_else(|| Vendor::get(name));
-    let file = found.ok_or_else(|| ApiError::new(request, ProblemKind::NotFound))?;
-    let tag = tag_of(&file);
-    let mut response = match is_known(request, &tag) {
-        true => HttpResponse::NotModified(),
-        false => HttpResponse::Ok(),
+    let asset = find(name).ok_or_else(|| ApiError::new(request, ProblemKind::NotFound))?;
+    let tag = asset.tag;
+    let is_known = is_known(request, &tag);
+    let mut response = if is_known {
+        HttpResponse::NotModified()
+    } else {
+        HttpResponse::Ok()
     };
     // Kept, and asked for again each time: a page and its scripts are of one version.
     response.insert_header((CACHE_CONTROL, "no-cache"));
     response.insert_header((ETAG, tag.to_string()));
-    if is_known(request, &tag) {
+    if is_known {
         return Ok(response.finish());
     }
-    Ok(response.content_type(kind_of(name)).body(file.data))
+    Ok(response.content_type(kind_of(name)).body(asset.data))
 }
 
 fn is_known(request: &HttpRequest, tag: &EntityTag) -> bool {
@@ -66,9 +74,20 @@ fn is_known(request: &HttpRequest, tag: &EntityTag) -> bool {
     shown.is_some_and(|shown| shown.split(',').any(|one| one.trim() == tag.to_string()))
 }
 
-/// Weak, since the same file is sent compressed or not.
-fn tag_of(file: &EmbeddedFile) -> EntityTag {
-    EntityTag::new_weak(crate::wire::alerts::hex(&file.metadata.sha256_hash()))
+fn find(name: &str) -> Option<Asset> {
+    // Weak, since the same file is sent compressed or not.
+    let tagged = |digest: &[u8]| EntityTag::new_weak(hex(digest));
+    if let Some(own) = Own::get(name) {
+        return Some(Asset {
+            tag: tagged(&own.metadata.sha256_hash()),
+            data: own.data,
+        });
+    }
+    let (_, data) = VENDOR.iter().find(|(known, _)| *known == name)?;
+    Some(Asset {
+        tag: tagged(&Sha256::digest(data)),
+        data: Cow::Borrowed(data),
+    })
 }
 
 fn kind_of(name: &str) -> &'static str {

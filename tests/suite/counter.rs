@@ -14,7 +14,8 @@ async fn open(client: &Client, account: &str, given: &str, surnames: &str) {
 }
 
 async fn found(client: &Client, text: &str) -> Vec<String> {
-    let text: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let text: Vec<String> = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let text = text.concat();
     let page = client.json(&format!("/api/v1/cuentas?buscar={text}")).await;
     let accounts = page["datos"].as_array().unwrap().iter();
     accounts

@@ -491,10 +491,6 @@ async fn at_desk(desk: &Desk, caller: &Caller, action: Action, request: &Request
     }
 }
 
-#[allow(
-    clippy::unnecessary_wraps,
-    reason = "it ends calls that answer `Answer`"
-)]
 /// Where a subscription begins, so that a client that has had no event yet can resume too.
 fn standing_at(position: Option<Position>) -> Answer {
     let Some(position) = position else {
@@ -506,6 +502,10 @@ fn standing_at(position: Option<Position>) -> Answer {
     })
 }
 
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "it ends calls that answer `Answer`"
+)]
 fn empty() -> Answer {
     Ok(Reply {
         body: Bytes::from_static(b"{}"),

@@ -109,24 +109,33 @@ fn keyword_holds(
             .into_iter()
             .flatten()
             .try_for_each(|(name, _)| check(document, argument, &Value::String(name.clone()))),
-        "additionalProperties" if argument.is_object() => {
-            let fields = value.as_object().into_iter().flatten();
-            fields
-                .filter(|(name, _)| {
-                    schema
-                        .get("properties")
-                        .and_then(|known| known.get(name.as_str()))
-                        .is_none()
-                })
-                .try_for_each(|(name, field)| {
-                    check(document, argument, field).map_err(|reason| format!("{name}: {reason}"))
-                })
-        }
-        "additionalProperties" => Ok(()),
+        "additionalProperties" => others_hold(document, schema, argument, value),
         _ => Err(format!(
             "the keyword {keyword} of {schema:?} is not known here"
         )),
     }
+}
+
+/// Whether the fields that a schema does not name are as it says of the others.
+fn others_hold(
+    document: &Value,
+    schema: &Map<String, Value>,
+    argument: &Value,
+    value: &Value,
+) -> Result<(), String> {
+    if !argument.is_object() {
+        return Ok(());
+    }
+    let is_named = |name: &str| {
+        let known = schema.get("properties");
+        known.is_some_and(|known| known.get(name).is_some())
+    };
+    let fields = value.as_object().into_iter().flatten();
+    fields
+        .filter(|(name, _)| !is_named(name))
+        .try_for_each(|(name, field)| {
+            check(document, argument, field).map_err(|reason| format!("{name}: {reason}"))
+        })
 }
 
 fn target<'a>(document: &'a Value, reference: &Value) -> Result<&'a Value, String> {

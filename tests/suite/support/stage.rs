@@ -103,7 +103,7 @@ impl Stage {
                             return;
                         }
                     }
-                    None => println!("{line}"),
+                    None => eprintln!("{line}"),
                 }
             }
         });
