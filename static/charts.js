@@ -95,7 +95,7 @@ export class Chart {
     const label = (seconds, step) => (step >= 43_200 ? long : short).format(new Date(seconds * 1000));
     return {
       ...this.size(), legend: { show: false }, cursor: { show: false }, padding: [8, 8, 0, 0],
-      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 1, 0.001) * 1.1] } },
+      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high > 0 ? high : 1) * 1.1] } },
       axes: [
         { ...axis, space: 70, values: (_, splits, __, ___, step) => splits.map((at) => label(at, step)) },
         { ...axis, size: 48, values: (_, splits) => splits.map((value) => number(value, 2)) },

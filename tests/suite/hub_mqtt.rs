@@ -315,8 +315,10 @@ async fn a_retained_alert_is_planted_whenever_it_comes() {
             } else {
                 field.atalaya.kill();
                 if at == At::Mosquitto {
-                    line.publish(&topic, true, alert(10 + life)).await;
-                    line.wait_for("it is planted", |m| m.text() == alert(10 + life))
+                    // Signed once: a moment later it would be another message.
+                    let planted = alert(10 + life);
+                    line.publish(&topic, true, planted.clone()).await;
+                    line.wait_for("it is planted", |m| m.text() == planted)
                         .await;
                 }
                 field.atalaya.start().await;
