@@ -371,12 +371,15 @@ impl Gate {
 
     /// Lets a client in, or not. A last will is published when nobody is there to be told of a
     /// refusal, so it is judged here.
-    fn admit(&self, connect: &ConnectPacket) -> Option<Admission> {
+    async fn admit(&self, connect: &ConnectPacket) -> Option<Admission> {
         let admission = self.keeper.authenticate(
             &connect.client_id,
             connect.username.as_deref(),
             connect.password.as_deref(),
         )?;
+        if self.is_taken(&connect.client_id, &admission.user).await {
+            return None;
+        }
         if let Some(will) = &connect.will
             && !self.keeper.may_publish(Some(&admission.user), &will.topic)
         {
@@ -397,32 +400,27 @@ impl Gate {
 
     /// Whether a client id is somebody else's, whom a client would throw out or whose session it would
     /// end. A device and Atalaya have their ids whoever was there before.
-    async fn is_taken(&self, connect: &ConnectPacket) -> bool {
-        let shown = self.keeper.authenticate(
-            &connect.client_id,
-            connect.username.as_deref(),
-            connect.password.as_deref(),
-        );
-        let Some(shown) = shown.filter(|shown| self.keeper.shares_ids(&shown.user)) else {
+    async fn is_taken(&self, client_id: &str, user: &str) -> bool {
+        if !self.keeper.shares_ids(user) {
             return false;
-        };
+        }
         let there = {
             let inside = self.inside();
-            let found = inside.get(&connect.client_id);
+            let found = inside.get(client_id);
             found.map(|inside| inside.admission.clone())
         };
         if let Some(there) = there
-            && !self.keeper.is_same(&there.user, &shown.user)
-            && self.keeper.still_admits(&connect.client_id, &there)
+            && !self.keeper.is_same(&there.user, user)
+            && self.keeper.still_admits(client_id, &there)
         {
             return true;
         }
         let Some(storage) = &self.storage else {
             return false;
         };
-        let kept = storage.get_session(&connect.client_id).await;
+        let kept = storage.get_session(client_id).await;
         let owner = kept.ok().flatten().and_then(|session| session.user_id);
-        owner.is_some_and(|owner| !self.keeper.is_same(&owner, &shown.user))
+        owner.is_some_and(|owner| !self.keeper.is_same(&owner, user))
     }
 
     /// A session that somebody else has left under a client id is not resumed and not in the way:
@@ -501,10 +499,7 @@ impl AuthProvider for Gate {
         _peer: SocketAddr,
     ) -> Answer<'a, mqtt5::Result<AuthResult>> {
         Box::pin(async move {
-            if self.is_taken(connect).await {
-                return Ok(AuthResult::fail(ReasonCode::NotAuthorized));
-            }
-            let Some(admission) = self.admit(connect) else {
+            let Some(admission) = self.admit(connect).await else {
                 return Ok(AuthResult::fail(ReasonCode::NotAuthorized));
             };
             self.clear_foreign_session(&connect.client_id, &admission.user)
@@ -555,26 +550,31 @@ mod tests {
     use super::*;
     use mqtt5::broker::storage::{ClientSession, MemoryBackend};
     use mqtt5::protocol::v5::properties::Properties;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Lets everybody in by the name of their client id, until it is told to show one out.
+    /// Lets everybody in by the user they name, until it is told to show a client out.
     #[derive(Default)]
-    struct Open(Mutex<Option<String>>);
+    struct Open {
+        out: Mutex<Option<String>>,
+        asked: AtomicUsize,
+    }
 
     impl Gatekeeper for Open {
         fn authenticate(
             &self,
-            client_id: &str,
-            _user: Option<&str>,
+            _client_id: &str,
+            user: Option<&str>,
             _password: Option<&[u8]>,
         ) -> Option<Admission> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
             Some(Admission {
-                user: client_id.to_owned(),
+                user: user?.to_owned(),
                 grant: [0; 32],
             })
         }
 
         fn still_admits(&self, client_id: &str, _admission: &Admission) -> bool {
-            self.0.lock().unwrap().as_deref() != Some(client_id)
+            self.out.lock().unwrap().as_deref() != Some(client_id)
         }
 
         fn may_publish(&self, _user: Option<&str>, topic: &str) -> bool {
@@ -620,26 +620,48 @@ mod tests {
         }
     }
 
-    #[test]
-    fn who_may_not_stay_is_known_before_they_are_connected() {
+    fn connect(client_id: &str, user: &str) -> ConnectPacket {
+        ConnectPacket {
+            protocol_version: 5,
+            clean_start: true,
+            keep_alive: 30,
+            client_id: client_id.to_owned(),
+            username: Some(user.to_owned()),
+            password: None,
+            will: None,
+            properties: Properties::default(),
+            will_properties: Properties::default(),
+        }
+    }
+
+    /// A gatekeeper may refuse somebody once, since they have changed: asked twice, it would let them
+    /// in.
+    #[tokio::test]
+    async fn who_comes_is_asked_for_once_and_takes_nobodys_id() {
+        let keeper = Arc::new(Open::default());
+        let gate = gate(Arc::clone(&keeper));
+        assert!(gate.admit(&connect("bridge", "guest-1")).await.is_some());
+        assert_eq!(keeper.asked.load(Ordering::Relaxed), 1);
+        assert!(gate.admit(&connect("bridge", "guest-2")).await.is_none());
+        assert!(gate.admit(&connect("bridge", "guest-1")).await.is_some());
+        // Whose the id is has it, whoever was there before.
+        assert!(
+            gate.admit(&connect("bridge", "hardware/bridge"))
+                .await
+                .is_some()
+        );
+        assert_eq!(keeper.asked.load(Ordering::Relaxed), 4);
+    }
+
+    #[tokio::test]
+    async fn who_may_not_stay_is_known_before_they_are_connected() {
         let keeper = Arc::new(Open::default());
         let gate = gate(Arc::clone(&keeper));
         for id in ["a", "b"] {
-            let connect = ConnectPacket {
-                protocol_version: 5,
-                clean_start: true,
-                keep_alive: 30,
-                client_id: id.to_owned(),
-                username: None,
-                password: None,
-                will: None,
-                properties: Properties::default(),
-                will_properties: Properties::default(),
-            };
-            assert!(gate.admit(&connect).is_some());
+            assert!(gate.admit(&connect(id, id)).await.is_some());
         }
         assert!(gate.review().out.is_empty());
-        *keeper.0.lock().unwrap() = Some("b".to_owned());
+        *keeper.out.lock().unwrap() = Some("b".to_owned());
         assert_eq!(gate.review().out, ["b"]);
         gate.forget("b");
         assert_eq!(gate.review().out, ["b"], "too early to be forgotten");
