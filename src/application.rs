@@ -22,7 +22,7 @@ use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{Channel, Principal, Slug};
 use crate::first_run::{self, Helpers, Welcome};
-use crate::http::{self, Door, HttpParts, LogDesk, Readiness};
+use crate::http::{self, Door, HttpParts, Readiness};
 use crate::instruments::Instruments;
 use crate::limits::Limits;
 use crate::log_files::LogFolder;
@@ -170,6 +170,7 @@ impl Application {
             clock.clone(),
         );
         let desk = Desk::new(DeskParts {
+            logs: LogFolder::new(config.log_dir.clone()),
             accounts,
             statistics,
             validator,
@@ -196,7 +197,6 @@ impl Application {
             lobby,
             metrics: metrics.clone(),
             instruments,
-            logs: LogDesk::new(LogFolder::new(config.log_dir.clone())),
             readiness: readiness.clone(),
             door: Door {
                 access: storage.access,

@@ -4,6 +4,7 @@
 //! A place in the logs is the file's fingerprint (a digest of its first line, which stays the same
 //! when the file is renamed or compressed) and an offset in it. A request reads so much and no more.
 
+use crate::logging;
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -72,10 +73,10 @@ pub struct LogFilter {
     pub gravity: Option<u8>,
     /// Containing this, in lower case.
     pub text: String,
-    /// Not before this moment.
-    pub from: Option<Timestamp>,
+    /// Not before this moment, in microseconds since 1970 UTC.
+    pub from: Option<i64>,
     /// Before this moment.
-    pub until: Option<Timestamp>,
+    pub until: Option<i64>,
 }
 
 /// A place in the logs.
@@ -416,7 +417,7 @@ impl LogFile {
             }
             found.len() < limit && at < until
         })?;
-        Ok((found, end.max(offset.min(end)), end.saturating_sub(begin)))
+        Ok((found, end, end.saturating_sub(begin)))
     }
 
     /// The beginning of the first line at or after `offset`.
@@ -481,7 +482,8 @@ fn reader(path: &Path, compressed: bool) -> io::Result<Box<dyn BufRead>> {
 /// A line taken to pieces.
 struct Parsed {
     line: LogLine,
-    moment: Option<Timestamp>,
+    /// In microseconds since 1970 UTC.
+    moment: Option<i64>,
     gravity: Option<u8>,
 }
 
@@ -502,7 +504,7 @@ impl Parsed {
                     line.timestamp,
                     line.level,
                     line.target,
-                    escaped(&line.message),
+                    logging::escaped(&line.message),
                 )
             })
         } else {
@@ -520,7 +522,7 @@ impl Parsed {
                     modulo: Some(target),
                     mensaje: message,
                 },
-                moment: Some(moment),
+                moment: Some(moment.as_microsecond()),
                 gravity: Some(gravity),
             },
             None => Self {
@@ -569,20 +571,6 @@ impl Parsed {
     }
 }
 
-/// Controls that JSON had escaped are escaped again: they are for eyes.
-fn escaped(message: &str) -> String {
-    let each = message
-        .chars()
-        .flat_map(|c| -> Box<dyn Iterator<Item = char>> {
-            if c.is_control() {
-                Box::new(c.escape_default())
-            } else {
-                Box::new(std::iter::once(c))
-            }
-        });
-    each.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -619,6 +607,10 @@ mod tests {
         write(&folder.path().join("system.log"), 200..300);
         let logs = LogFolder::new(folder.path().to_owned());
         (folder, logs)
+    }
+
+    fn micros(moment: &str) -> i64 {
+        moment.parse::<Timestamp>().unwrap().as_microsecond()
     }
 
     fn number(line: &LogLine) -> usize {
@@ -658,8 +650,8 @@ mod tests {
         let filter = LogFilter {
             gravity: gravity("WARN"),
             text: "pérez".to_owned(),
-            from: Some("2026-01-15T14:01:00Z".parse().unwrap()),
-            until: Some("2026-01-15T14:02:00Z".parse().unwrap()),
+            from: Some(micros("2026-01-15T14:01:00Z")),
+            until: Some(micros("2026-01-15T14:02:00Z")),
         };
         let expected: Vec<usize> = (60..120).rev().filter(|index| index % 4 < 2).collect();
         assert_eq!(all(&logs, &filter, 9), expected);

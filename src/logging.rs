@@ -159,9 +159,7 @@ fn text_line(line: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
 }
 
 fn text_of(now: Timestamp, record: &Record<'_>) -> String {
-    let message = escape(&record.args().to_string(), |c, escaped| {
-        escaped.extend(c.escape_default());
-    });
+    let message = escaped(&record.args().to_string());
     format!(
         "{now:.3} {:5} {} {message}",
         record.level(),
@@ -207,6 +205,11 @@ fn misleads(c: char) -> bool {
             '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{61c}'
         )
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text` with characters that mislead as escapes that people can read.
+pub(crate) fn escaped(text: &str) -> String {
+    escape(text, |c, escaped| escaped.extend(c.escape_default()))
 }
 
 /// `text` with characters that mislead as escapes.

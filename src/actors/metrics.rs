@@ -10,7 +10,7 @@ use super::session_hub::{CountSessions, SessionCount, SessionHub};
 use crate::clock::Clock;
 use crate::domain::AlertState;
 use crate::mqtt::status::StatusBoard;
-use crate::storage::{self, Feed, HubView, Notice, ReadPool, Writer, queries};
+use crate::storage::{self, Feed, HubView, Notice, ReadPool, Writer};
 use actix::prelude::*;
 use history::{FINEST, History};
 use prometheus::{Encoder, Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder};
@@ -29,8 +29,8 @@ const SAMPLE: Duration = Duration::from_secs(FINEST.unsigned_abs());
 /// How often the history is written to its file.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// How long the database has to answer before it counts as away.
-const PING_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a sample waits for what has to be asked for.
+const ASK_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Asks for all metrics as Prometheus text.
 #[derive(Debug, Message)]
@@ -269,11 +269,9 @@ impl MetricsActor {
         self.sampling = true;
         let (asked, readers) = (self.ask(), self.parts.readers.clone());
         let seen = async move {
-            let ping = storage::read(&readers, queries::ping);
-            let answers = tokio::time::timeout(PING_DEADLINE, ping).await;
-            // The journal is read from the same database: a second wait would tell nothing more.
-            let asked = tokio::time::timeout(PING_DEADLINE, asked).await.ok();
-            (asked, matches!(answers, Ok(Ok(()))))
+            let answers = storage::answers(&readers).await;
+            let asked = tokio::time::timeout(ASK_DEADLINE, asked).await.ok();
+            (asked, answers)
         };
         ctx.spawn(seen.into_actor(self).map(|(asked, answers), actor, _| {
             actor.sampling = false;
@@ -285,19 +283,16 @@ impl MetricsActor {
     }
 
     fn record(&mut self, database: bool) {
-        let families = self.parts.registry.gather();
-        let connected = families
-            .iter()
-            .find(|family| family.name() == "atalaya_mqtt_connected")
-            .and_then(|family| Some(family.get_metric().first()?.get_gauge().get_value()));
-        let (snapshot, now) = (Snapshot::of(&families), Instant::now());
+        let (snapshot, now) = (Snapshot::of(&self.parts.registry.gather()), Instant::now());
         if let Some((before, then)) = &self.last {
             let seconds = now.duration_since(*then).as_secs_f64();
             let mut sample = snapshot.since(before, seconds.max(0.001), self.seconds());
-            let has_broker = self.parts.outbox.is_some();
-            sample.set("broker_conectado", connected.filter(|_| has_broker));
+            if self.parts.outbox.is_none() {
+                // Where there is no broker, none is away.
+                sample.set("broker_conectado", None);
+            }
             sample.set("base_de_datos", Some(if database { 1.0 } else { 0.0 }));
-            self.history.push(sample);
+            self.history.push(&sample);
         }
         self.last = Some((snapshot, now));
     }

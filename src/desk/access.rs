@@ -1,8 +1,8 @@
 //! People, sessions, tokens and the audit at the desk.
 
-use super::alerts::{cursor, invalid_value, limit, optional, page, slug};
+use super::alerts::{cursor, invalid_value, limit, moment, optional, page, slug};
 use super::registry::{label, named, rows};
-use super::{Answer, Caller, Desk, Failure, PAGE_MAX, allow, invalid_parameter, reply, within};
+use super::{Answer, Caller, Desk, Failure, PAGE_MAX, allow, reply, within};
 use crate::actors::doorkeeper::{
     BeginSecondFactor, Busy, ChangeAccess, CheckPassword, HashPassword, IssueTicket, NotIn, Origin,
     ProveSecondFactor, RedeemTicket, SignIn,
@@ -661,18 +661,6 @@ fn scope(spec: &GrantSpec) -> Option<Scope> {
         (None, None, Some(account)) => Some(Scope::Account(AccountId::clone(account))),
         _ => None,
     }
-}
-
-fn moment(name: &'static str, text: &str) -> Result<Option<i64>, Failure> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let parsed: Result<jiff::Timestamp, _> = text.parse();
-    let parsed = parsed.map_err(|_| {
-        let reason = ("se espera una fecha RFC 3339", "expected an RFC 3339 date");
-        invalid_parameter(Reason::from(reason).about(name))
-    })?;
-    Ok(Some(parsed.as_microsecond()))
 }
 
 fn identity_resource(standing: &Standing) -> IdentityResource {

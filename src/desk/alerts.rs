@@ -579,12 +579,17 @@ fn alert_filter(query: &AlertQuery) -> Result<AlertFilter, Failure> {
     })
 }
 
-fn moment(name: &'static str, text: &str) -> Result<Option<i64>, Failure> {
+/// A moment in microseconds since 1970 UTC, if one is given.
+pub(super) fn moment(name: &'static str, text: &str) -> Result<Option<i64>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
-    let moment: jiff::Timestamp = text.parse().map_err(|_| parameter(name))?;
-    Ok(Some(moment.as_microsecond()))
+    let parsed: Result<jiff::Timestamp, _> = text.parse();
+    let parsed = parsed.map_err(|_| {
+        let reason = ("se espera una fecha RFC 3339", "expected an RFC 3339 date");
+        invalid_parameter(Reason::from(reason).about(name))
+    })?;
+    Ok(Some(parsed.as_microsecond()))
 }
 
 fn alert_resource(alert: AlertView) -> AlertResource {
@@ -629,10 +634,10 @@ fn suspect_resource(suspect: SuspectView) -> SuspectResource {
 }
 
 /// A page of what was found, which is one more than was asked for where there is more.
-pub(super) fn page<T, R>(
+pub(super) fn page<T, R, C: ToString>(
     mut found: Vec<T>,
     limit: i64,
-    row: impl Fn(&T) -> i64,
+    row: impl Fn(&T) -> C,
     resource: impl Fn(T) -> R,
 ) -> Page<R> {
     let limit = usize::try_from(limit).unwrap_or(0);

@@ -1,6 +1,6 @@
 //! What the counter asks beside money: who has an account, and where one works.
 
-use super::alerts::limit;
+use super::alerts::{limit, page};
 use super::{Answer, Caller, Desk, Failure, allow, invalid_parameter, reply};
 use crate::domain::{AccountId, Action, Counter, Resource, counters};
 use crate::storage::alert_queries;
@@ -29,19 +29,11 @@ impl Desk {
         let limit = limit(limit_text)?;
         let after = optional_account(cursor)?;
         let text = sought(text)?;
-        let mut found = self
+        let found = self
             .read(move |c| queries::search_accounts(c, &within, &text, after.as_ref(), limit + 1))
             .await?;
-        let rest = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-        if rest {
-            found.pop();
-        }
-        let siguiente = found
-            .last()
-            .filter(|_| rest)
-            .map(|last| last.id.to_string());
-        let datos = found.into_iter().map(account_resource).collect();
-        reply(&Page { datos, siguiente })
+        let last = |account: &AccountView| account.id.clone();
+        reply(&page(found, limit, last, account_resource))
     }
 
     /// The counters where the caller may move money, and whether withdrawals are frozen there.

@@ -6,10 +6,12 @@
 mod access;
 mod alerts;
 mod counter;
+mod logs;
 mod registry;
 mod rules;
 
 pub use alerts::{AlertQuery, AlertRequest};
+pub use logs::LogQuery;
 
 use crate::actors::account::{AccountActor, FindAccount, ListMovements, PlaceOrder, ReadError};
 use crate::actors::alert_validator::AlertValidator;
@@ -23,6 +25,7 @@ use crate::domain::{
     IdempotencyKey, Identity, Money, Order, Outcome, Reach, Refusal, Resource, Slug, authorize,
 };
 use crate::instruments::Instruments;
+use crate::log_files::LogFolder;
 use crate::mqtt::status::StatusBoard;
 use crate::storage::access::Standing;
 use crate::storage::queries::AccountView;
@@ -127,6 +130,8 @@ pub struct DeskParts {
     pub statuses: Arc<StatusBoard>,
     /// Connections for reading.
     pub readers: ReadPool,
+    /// What the service has logged.
+    pub logs: LogFolder,
     /// The check of new account ids.
     pub cedula_check: CedulaCheck,
     /// The time.
@@ -145,6 +150,7 @@ const READS: usize = 64;
 pub struct Desk {
     parts: DeskParts,
     reads: Arc<Semaphore>,
+    log_reads: Arc<Semaphore>,
 }
 
 impl Desk {
@@ -154,6 +160,7 @@ impl Desk {
         Self {
             parts,
             reads: Arc::new(Semaphore::new(READS)),
+            log_reads: Arc::new(Semaphore::new(logs::READS)),
         }
     }
 
@@ -357,14 +364,6 @@ impl Desk {
     /// 401 or 403.
     pub fn may_read_metrics(&self, caller: &Caller) -> Result<(), Problem> {
         allow(caller, Action::ReadMetrics, Resource::Installation).map(drop)
-    }
-
-    /// Whether the caller may read the logs, in which there is something of every company.
-    ///
-    /// # Errors
-    /// 401 or 403.
-    pub fn may_read_logs(&self, caller: &Caller) -> Result<(), Problem> {
-        allow(caller, Action::ReadLogs, Resource::Installation).map(drop)
     }
 
     /// What a session may see and for how long; `None` where no token was shown.

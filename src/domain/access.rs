@@ -455,19 +455,19 @@ pub fn counter(
     wanted: Option<&Slug>,
 ) -> Result<Counter, Denied> {
     authorize(identity, action, Resource::Any)?;
-    let at = |grant: &Grant| match (&grant.scope, wanted) {
-        (Scope::Company(company), site) => Some(Counter {
-            company: company.clone(),
+    let at = |own: Counter| match (own.site, wanted) {
+        (None, site) => Some(Counter {
+            company: own.company,
             site: site.cloned(),
         }),
-        (Scope::Site(company, own), site) if site.is_none_or(|site| site == own) => Some(Counter {
-            company: company.clone(),
-            site: Some(own.clone()),
+        (Some(site), wanted) if wanted.is_none_or(|wanted| *wanted == site) => Some(Counter {
+            company: own.company,
+            site: Some(site),
         }),
         _ => None,
     };
-    let mut permitting = identity.grants.iter().filter(|g| g.role.permits(action));
-    permitting.find_map(at).ok_or(Denied::NotHere)
+    let mut own = counters(identity, action).into_iter();
+    own.find_map(at).ok_or(Denied::NotHere)
 }
 
 /// Every counter at which `identity` may do `action`; one without a site is all of its company's.

@@ -28,7 +28,6 @@ mod tokens;
 mod transfers;
 
 pub use identify::Door;
-pub use logs::LogDesk;
 pub use openapi::document as openapi_document;
 pub use operations::Readiness;
 
@@ -329,8 +328,6 @@ pub struct HttpParts {
     pub metrics: Addr<MetricsActor>,
     /// What is counted.
     pub instruments: Instruments,
-    /// What the service says of itself.
-    pub logs: LogDesk,
     /// Whether we are ready, and how we are.
     pub readiness: Readiness,
     /// What it takes to tell who sends a request.
@@ -364,7 +361,6 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
             .app_data(web::Data::new(parts.lobby.clone()))
             .app_data(web::Data::new(parts.door.clone()))
             .app_data(web::Data::new(parts.metrics.clone()))
-            .app_data(web::Data::new(parts.logs.clone()))
             .app_data(web::Data::new(parts.readiness.clone()))
             .app_data(web::Data::new(parts.instruments.clone()))
             .app_data(web::Data::from(Arc::clone(&parts.allowed_origins)))

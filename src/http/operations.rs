@@ -7,7 +7,7 @@ use crate::actors::metrics::{AskFigures, Figures, MetricsActor, Scrape, Window};
 use crate::clock::Clock;
 use crate::desk::Desk;
 use crate::instruments::Instruments;
-use crate::storage::{self, ReadPool, queries};
+use crate::storage::{self, ReadPool};
 use crate::wire::events::Statistics;
 use crate::wire::numbers::Moment;
 use crate::wire::problem::ProblemDocument;
@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How long the database has to answer before we are not ready.
-const PING_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the metrics have to answer.
+const METRICS_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Whether we are ready, and how we are.
 #[derive(Clone)]
@@ -63,8 +63,7 @@ impl Readiness {
     }
 
     async fn database_answers(&self) -> bool {
-        let ping = storage::read(&self.readers, queries::ping);
-        matches!(tokio::time::timeout(PING_DEADLINE, ping).await, Ok(Ok(())))
+        storage::answers(&self.readers).await
     }
 
     fn is_draining(&self) -> bool {
@@ -179,7 +178,7 @@ pub(super) async fn metrics(
 ) -> Result<HttpResponse, ApiError> {
     desk.may_read_metrics(&visitor.caller)
         .map_err(|problem| ApiError::new(&request, problem))?;
-    let scraped = metrics.send(Scrape).timeout(PING_DEADLINE).await;
+    let scraped = metrics.send(Scrape).timeout(METRICS_DEADLINE).await;
     match scraped {
         Ok(Ok(text)) => Ok(HttpResponse::Ok()
             .content_type("text/plain; version=0.0.4; charset=utf-8")
@@ -219,7 +218,7 @@ pub(super) async fn figures(
     })?;
     let asked = metrics
         .send(AskFigures(window))
-        .timeout(PING_DEADLINE)
+        .timeout(METRICS_DEADLINE)
         .await;
     let figures = asked.map_err(|_| failed(ProblemKind::Overloaded.into()))?;
     Ok(HttpResponse::Ok().json(FiguresResource {

@@ -30,6 +30,7 @@ pub use hub::{HubAnswer, HubCommand, HubOrder, HubRefusal, HubSettings, HubView}
 pub use writer::{OutboxUpdate, Quarantined, Ticket, WriteError, Writer};
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +112,15 @@ impl StorageError {
             _ => false,
         }
     }
+}
+
+/// How long the database has to answer before it counts as away.
+const PING_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Whether the database answers, and soon.
+pub async fn answers(readers: &ReadPool) -> bool {
+    let ping = read(readers, queries::ping);
+    matches!(tokio::time::timeout(PING_DEADLINE, ping).await, Ok(Ok(())))
 }
 
 /// Runs `work` with a reader's connection on a thread that may block.

@@ -40,49 +40,71 @@ pub fn find_account(
     within: &Reach,
     id: &AccountId,
 ) -> Result<Option<AccountView>, StorageError> {
-    let Some(query) = accounts_within(within, id) else {
-        return Ok(None);
-    };
-    let found: Option<(i64, i64, i64, i64, String, String)> = query
+    let found = of_account(within, id)
         .inner_join(account_holders::table)
-        .select((
-            accounts::id,
-            accounts::balance,
-            accounts::version,
-            accounts::last_seq,
-            account_holders::given_names,
-            account_holders::surnames,
-        ))
-        .first(connection)
+        .select(account_columns())
+        .first::<AccountRow>(connection)
         .optional()?;
-    Ok(found.map(
-        |(row, balance, version, last_seq, given_names, surnames)| AccountView {
-            row,
-            id: id.clone(),
-            given_names,
-            surnames,
-            balance: Money::from_cents(balance),
-            version,
-            last_seq,
-        },
-    ))
+    Ok(found.and_then(account_view))
 }
 
 type AccountQuery<'a> = accounts::BoxedQuery<'a, diesel::sqlite::Sqlite>;
 
-/// The query for the account called `id` within reach; `None` where it cannot be.
-fn accounts_within<'a>(within: &Reach, id: &'a AccountId) -> Option<AccountQuery<'a>> {
-    let query = accounts::table
-        .filter(accounts::account_id.eq(id.as_str()))
-        .into_boxed();
+/// The accounts within reach.
+fn accounts_within<'a>(within: &Reach) -> AccountQuery<'a> {
+    let query = accounts::table.into_boxed();
     match within {
-        Reach::All => Some(query),
-        Reach::Companies(companies) => {
-            let rows: Vec<i64> = companies.iter().map(|company| company.row).collect();
-            Some(query.filter(accounts::company_id.eq_any(rows)))
+        Reach::All => query,
+        Reach::Companies(_) => {
+            query.filter(accounts::company_id.eq_any(within.company_rows().unwrap_or_default()))
         }
-        Reach::Accounts(own) => own.contains(id).then_some(query),
+        Reach::Accounts(own) => {
+            let own: Vec<String> = own.iter().map(AccountId::to_string).collect();
+            query.filter(accounts::account_id.eq_any(own))
+        }
     }
+}
+
+/// The account called `id`, if it is within reach.
+fn of_account<'a>(within: &Reach, id: &'a AccountId) -> AccountQuery<'a> {
+    accounts_within(within).filter(accounts::account_id.eq(id.as_str()))
+}
+
+/// What [`account_view`] is made of.
+type AccountRow = (i64, String, i64, i64, i64, String, String);
+
+const fn account_columns() -> (
+    accounts::id,
+    accounts::account_id,
+    accounts::balance,
+    accounts::version,
+    accounts::last_seq,
+    account_holders::given_names,
+    account_holders::surnames,
+) {
+    (
+        accounts::id,
+        accounts::account_id,
+        accounts::balance,
+        accounts::version,
+        accounts::last_seq,
+        account_holders::given_names,
+        account_holders::surnames,
+    )
+}
+
+fn account_view(
+    (row, id, balance, version, last_seq, given_names, surnames): AccountRow,
+) -> Option<AccountView> {
+    Some(AccountView {
+        row,
+        id: AccountId::parse(&id).ok()?,
+        given_names,
+        surnames,
+        balance: Money::from_cents(balance),
+        version,
+        last_seq,
+    })
 }
 
 /// At most `limit` accounts within reach whose cédula begins with `text`, or whose holder's names
@@ -98,28 +120,18 @@ pub fn search_accounts(
     after: Option<&AccountId>,
     limit: i64,
 ) -> Result<Vec<AccountView>, StorageError> {
-    let mut query = accounts::table
+    let mut query = accounts_within(within)
         .inner_join(account_holders::table)
         .order(accounts::account_id.asc())
         .limit(limit)
-        .into_boxed();
-    query = match within {
-        Reach::All => query,
-        Reach::Companies(_) => {
-            query.filter(accounts::company_id.eq_any(within.company_rows().unwrap_or_default()))
-        }
-        Reach::Accounts(own) => {
-            let own: Vec<&str> = own.iter().map(AccountId::as_str).collect();
-            query.filter(accounts::account_id.eq_any(own))
-        }
-    };
+        .select(account_columns());
     if let Some(after) = after {
         query = query.filter(accounts::account_id.gt(after.as_str()));
     }
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // A range, which the index serves; ':' comes after '9'.
         let until = format!("{text}:");
-        query = query.filter(accounts::account_id.ge(text.to_owned()));
+        query = query.filter(accounts::account_id.ge(text));
         query = query.filter(accounts::account_id.lt(until));
     } else {
         for word in text.split_whitespace() {
@@ -129,31 +141,8 @@ pub fn search_accounts(
             query = query.filter(names.like(contains(word)).escape('\\'));
         }
     }
-    let found: Vec<(i64, String, i64, i64, i64, String, String)> = query
-        .select((
-            accounts::id,
-            accounts::account_id,
-            accounts::balance,
-            accounts::version,
-            accounts::last_seq,
-            account_holders::given_names,
-            account_holders::surnames,
-        ))
-        .load(connection)?;
-    let views = found.into_iter().filter_map(
-        |(row, id, balance, version, last_seq, given_names, surnames)| {
-            Some(AccountView {
-                row,
-                id: AccountId::parse(&id).ok()?,
-                given_names,
-                surnames,
-                balance: Money::from_cents(balance),
-                version,
-                last_seq,
-            })
-        },
-    );
-    Ok(views.collect())
+    let found: Vec<AccountRow> = query.load(connection)?;
+    Ok(found.into_iter().filter_map(account_view).collect())
 }
 
 /// The pattern for whatever contains `word`, whose own wildcards stand for themselves.
@@ -192,10 +181,7 @@ pub fn history(
     from: Option<i64>,
     limit: usize,
 ) -> Result<Option<History>, StorageError> {
-    let Some(query) = accounts_within(within, id) else {
-        return Ok(None);
-    };
-    let account: Option<(i64, i64)> = query
+    let account: Option<(i64, i64)> = of_account(within, id)
         .select((accounts::id, accounts::last_seq))
         .first(connection)
         .optional()?;

@@ -162,9 +162,56 @@ fn fold_all(fold: Fold, known: impl Iterator<Item = f64>) -> Option<f64> {
 
 /// The samples of all grains.
 #[derive(Debug, Clone, Default)]
-pub(super) struct History {
-    grains: [VecDeque<Sample>; GRAINS.len()],
-    heaps: [Heap; GRAINS.len()],
+pub(super) struct History([Grain; GRAINS.len()]);
+
+/// The samples of one grain: those that are over, and those of the one under way.
+#[derive(Debug, Clone, Default)]
+struct Grain {
+    over: VecDeque<Sample>,
+    under_way: Heap,
+}
+
+impl Grain {
+    /// Takes one of the finest samples; `step` and `most` are the grain's.
+    fn take(&mut self, sample: &Sample, step: i64, most: usize) {
+        let begin = sample.at - sample.at.rem_euclid(step);
+        if self.under_way.at != begin {
+            let over = self.newest();
+            self.under_way = Heap {
+                at: begin,
+                samples: Vec::new(),
+            };
+            if let Some(over) = over {
+                self.keep(over, most);
+            }
+        }
+        self.under_way.samples.push(sample.clone());
+    }
+
+    fn keep(&mut self, sample: Sample, most: usize) {
+        // What was kept before a restart may have begun the same grain.
+        if self.over.back().is_some_and(|last| last.at >= sample.at) {
+            return;
+        }
+        self.over.push_back(sample);
+        while self.over.len() > most {
+            self.over.pop_front();
+        }
+    }
+
+    /// What is under way, as far as it has come.
+    fn newest(&self) -> Option<Sample> {
+        let has_some = !self.under_way.samples.is_empty();
+        has_some.then(|| self.under_way.folded())
+    }
+
+    /// All of them, the newest last. One that goes on after a restart is what was kept of it.
+    fn all(&self) -> impl Iterator<Item = Sample> {
+        let newest = self.newest();
+        let kept_to = self.over.back().map_or(i64::MIN, |last| last.at);
+        let fresh = newest.filter(|newest| newest.at > kept_to);
+        self.over.iter().cloned().chain(fresh)
+    }
 }
 
 /// How it has been over a window, as the API answers it.
@@ -188,48 +235,13 @@ pub struct Figures {
 impl History {
     /// Adds a sample of the finest grain. One that is not newer than the last is dropped: the clock
     /// was set back.
-    pub(super) fn push(&mut self, sample: Sample) {
-        let at = |grain: usize| sample.at - sample.at.rem_euclid(GRAINS[grain].0);
-        if self.grains[0].back().is_some_and(|last| last.at >= at(0)) {
+    pub(super) fn push(&mut self, sample: &Sample) {
+        let begin = sample.at - sample.at.rem_euclid(FINEST);
+        if self.0[0].all().last().is_some_and(|last| last.at >= begin) {
             return;
         }
-        for grain in 1..GRAINS.len() {
-            let begin = at(grain);
-            if self.heaps[grain].at != begin {
-                self.close(grain);
-                self.heaps[grain] = Heap {
-                    at: begin,
-                    samples: Vec::new(),
-                };
-            }
-            self.heaps[grain].samples.push(sample.clone());
-        }
-        let begin = at(0);
-        self.keep(
-            0,
-            Sample {
-                at: begin,
-                ..sample
-            },
-        );
-    }
-
-    fn close(&mut self, grain: usize) {
-        if !self.heaps[grain].samples.is_empty() {
-            let folded = self.heaps[grain].folded();
-            self.keep(grain, folded);
-        }
-    }
-
-    fn keep(&mut self, grain: usize, sample: Sample) {
-        let ring = &mut self.grains[grain];
-        // What was kept before a restart may have begun the same grain.
-        if ring.back().is_some_and(|last| last.at >= sample.at) {
-            return;
-        }
-        ring.push_back(sample);
-        while ring.len() > GRAINS[grain].1 {
-            ring.pop_front();
+        for (grain, (step, most)) in self.0.iter_mut().zip(GRAINS) {
+            grain.take(sample, step, most);
         }
     }
 
@@ -243,23 +255,19 @@ impl History {
         let tiempos: Vec<i64> = (0..count)
             .filter_map(|index| Some(last - span + step * i64::try_from(index).ok()?))
             .collect();
-        // The grain that is under way is the newest that there is to see.
-        let under_way = (grain > 0).then(|| self.heaps[grain].folded());
-        let under_way = under_way.filter(|_| !self.heaps[grain].samples.is_empty());
-        let samples: BTreeMap<i64, &Sample> = self.grains[grain]
-            .iter()
-            .chain(under_way.as_ref())
+        let samples: BTreeMap<i64, Sample> = self.0[grain]
+            .all()
             .map(|sample| (sample.at, sample))
             .collect();
         let series = SERIES.iter().enumerate().map(|(index, (name, _))| {
             let at = |at: &i64| samples.get(at).and_then(|sample| sample.values[index]);
             (*name, tiempos.iter().map(at).collect())
         });
-        let newest = self.grains[0].back();
-        let actual = SERIES
-            .iter()
-            .enumerate()
-            .map(|(index, (name, _))| (*name, newest.and_then(|sample| sample.values[index])));
+        let newest = self.0[0].all().last();
+        let actual = SERIES.iter().enumerate().map(|(index, (name, _))| {
+            let newest = newest.as_ref();
+            (*name, newest.and_then(|sample| sample.values[index]))
+        });
         Figures {
             ventana,
             paso_segundos: step,
@@ -273,15 +281,9 @@ impl History {
     /// All of it, to be kept over a restart.
     #[must_use]
     pub(super) fn kept(&self) -> Kept {
-        let mut grains = self.grains.clone();
-        for (grain, heap) in self.heaps.iter().enumerate().skip(1) {
-            if !heap.samples.is_empty() {
-                grains[grain].push_back(heap.folded());
-            }
-        }
         Kept {
             version: VERSION,
-            grains: grains.into_iter().collect(),
+            grains: self.0.iter().map(|grain| grain.all().collect()).collect(),
         }
     }
 
@@ -292,9 +294,9 @@ impl History {
             return None;
         }
         let mut history = Self::default();
-        for (grain, samples) in kept.grains.into_iter().enumerate() {
+        for ((grain, (_, most)), samples) in history.0.iter_mut().zip(GRAINS).zip(kept.grains) {
             for sample in samples {
-                history.keep(grain, sample);
+                grain.keep(sample, most);
             }
         }
         Some(history)
@@ -302,8 +304,8 @@ impl History {
 }
 
 /// The rates of the kinds that were most frequent, and of all others together.
-fn by_kind(samples: &BTreeMap<i64, &Sample>, times: &[i64]) -> BTreeMap<String, Vec<Option<f64>>> {
-    let seen: Vec<Option<&&Sample>> = times.iter().map(|at| samples.get(at)).collect();
+fn by_kind(samples: &BTreeMap<i64, Sample>, times: &[i64]) -> BTreeMap<String, Vec<Option<f64>>> {
+    let seen: Vec<Option<&Sample>> = times.iter().map(|at| samples.get(at)).collect();
     let mut totals: BTreeMap<&str, f64> = BTreeMap::new();
     for sample in seen.iter().flatten() {
         for (kind, rate) in &sample.kinds {
@@ -366,12 +368,12 @@ mod tests {
         let mut history = History::default();
         // Six samples of five seconds are one of thirty.
         for index in 0..6 {
-            history.push(sample(
+            history.push(&sample(
                 3_000 + 5 * index,
                 [1.0, 2.0, 3.0, 4.0, 5.0, 9.0][usize::try_from(index).unwrap()],
             ));
         }
-        history.push(sample(3_030, 7.0));
+        history.push(&sample(3_030, 7.0));
         let figures = history.figures(Window::Hour, 3_031);
         assert_eq!(figures.tiempos.len(), 120);
         assert_eq!(figures.paso_segundos, 30);
@@ -391,8 +393,8 @@ mod tests {
     #[test]
     fn what_was_not_sampled_is_a_gap() {
         let mut history = History::default();
-        history.push(sample(1_000, 1.0));
-        history.push(sample(1_015, 2.0));
+        history.push(&sample(1_000, 1.0));
+        history.push(&sample(1_015, 2.0));
         let figures = history.figures(Window::Quarter, 1_017);
         let rates = &figures.series["transacciones_por_segundo"];
         assert_eq!(rates[176..], [Some(1.0), None, None, Some(2.0)]);
@@ -407,19 +409,19 @@ mod tests {
     fn rings_are_bounded_and_a_clock_set_back_adds_nothing() {
         let mut history = History::default();
         for index in 0..1_000 {
-            history.push(sample(5 * index, 1.0));
+            history.push(&sample(5 * index, 1.0));
         }
-        history.push(sample(50, 1.0));
-        assert_eq!(history.grains[0].len(), 180);
-        assert_eq!(history.grains[0].back().unwrap().at, 4_995);
-        assert!(history.grains[1].len() <= 720);
+        history.push(&sample(50, 1.0));
+        assert_eq!(history.0[0].over.len(), 180);
+        assert_eq!(history.0[0].all().last().unwrap().at, 4_995);
+        assert!(history.0[1].over.len() <= 720);
     }
 
     #[test]
     fn it_comes_back_as_it_was_kept() {
         let mut history = History::default();
         for index in 0..100 {
-            history.push(sample(5 * index, 1.0));
+            history.push(&sample(5 * index, 1.0));
         }
         let json = serde_json::to_string(&history.kept()).unwrap();
         let mut again = History::from_kept(serde_json::from_str(&json).unwrap()).unwrap();
@@ -428,7 +430,7 @@ mod tests {
             let (was, is) = (history.figures(window, at), again.figures(window, at));
             assert_eq!(was.series, is.series);
         }
-        again.push(sample(at + 60, 3.0));
+        again.push(&sample(at + 60, 3.0));
         let figures = again.figures(Window::Quarter, at + 60);
         let rates = &figures.series["transacciones_por_segundo"];
         assert_eq!(
@@ -449,7 +451,7 @@ mod tests {
         for index in 0..20 {
             one.kinds.insert(format!("K{index:02}"), f64::from(index));
         }
-        history.push(one);
+        history.push(&one);
         let figures = history.figures(Window::Quarter, 1_000);
         assert_eq!(figures.alertas_por_segundo.len(), 13);
         // K00 to K07 and ROJO.

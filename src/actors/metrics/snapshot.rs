@@ -26,7 +26,8 @@ pub(super) struct Snapshot {
 }
 
 /// Gauges that are taken as they are: the metric's name and the series.
-const GAUGES: [(&str, &str); 6] = [
+const GAUGES: [(&str, &str); 7] = [
+    ("atalaya_mqtt_connected", "broker_conectado"),
     ("atalaya_writer_queue_operations", "cola_escritura"),
     ("atalaya_outbox_backlog_entries", "outbox_pendientes"),
     ("atalaya_outbox_lag_seconds", "outbox_retraso_s"),

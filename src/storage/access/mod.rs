@@ -458,17 +458,18 @@ impl Access {
     /// group's own changes are looked at first.
     fn is_admin(&self, row: i64) -> bool {
         let staged = self.staged.iter().rev().find_map(|change| match change {
-            Change::Subject(subject) if subject.row == row => Some(Arc::new(subject.clone())),
+            Change::Subject(subject) if subject.row == row => Some(subject),
             _ => None,
         });
-        let subject = staged.or_else(|| self.view.subject(row));
         // Somebody who is shut out is no admin whom it would be a pity to lose.
-        subject
-            .filter(|subject| subject.active)
-            .is_some_and(|subject| {
-                let mut grants = subject.identity.grants.iter();
-                grants.any(|grant| grant.role == Role::Admin)
-            })
+        let is_admin = |subject: &Subject| {
+            let mut grants = subject.identity.grants.iter();
+            subject.active && grants.any(|grant| grant.role == Role::Admin)
+        };
+        match staged {
+            Some(subject) => is_admin(subject),
+            None => self.view.subject(row).is_some_and(|s| is_admin(&s)),
+        }
     }
 
     fn choose_password(

@@ -138,15 +138,11 @@ pub fn people(
     let rows: Vec<i64> = found.iter().map(|row| row.0).collect();
     let mut all = grants_of(connection, Some(&rows))?;
     // What they may do elsewhere is another company's business.
-    if let Some(companies) = within.company_rows() {
-        for grants in all.values_mut() {
-            grants.retain(|grant| match &grant.scope {
-                Scope::Company(company) | Scope::Site(company, _) => {
-                    companies.contains(&company.row)
-                }
-                Scope::Everything | Scope::Account(_) => false,
-            });
-        }
+    for grants in all.values_mut() {
+        grants.retain(|grant| match &grant.scope {
+            Scope::Company(company) | Scope::Site(company, _) => within.has_company(company.row),
+            Scope::Everything | Scope::Account(_) => *within == Reach::All,
+        });
     }
     Ok(found
         .into_iter()
