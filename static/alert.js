@@ -1,8 +1,8 @@
 // One alert: what it says, what happened to it, which rules acted, and the devices they drove.
 
-import { step } from "./alerts-store.js";
+import { step, stepDialog } from "./alert-step.js";
 import { call, path } from "./api.js";
-import { add, dialog, fill, h, tell, toast } from "./dom.js";
+import { add, facts, fill, h, table, tell, toast } from "./dom.js";
 import { age, moment, pretty } from "./format.js";
 import { t } from "./i18n.js";
 import { subscribe } from "./live.js";
@@ -18,7 +18,7 @@ export function open(root, [id]) {
   const refresher = autoRefresh(load);
   add(root, h("p", {}, h("a", { href: "#/vigilancia" }, `← ${t("watch")}`)), body);
   const off = subscribe(["empresas/+/alertas"], ({ datos }) => { if (datos.alerta_id === id) tell(load); });
-  let rules = new Map();
+  const rules = new Map();
 
   async function load() {
     let alert;
@@ -30,7 +30,7 @@ export function open(root, [id]) {
     }
     await nameRules(alert);
     const driven = await devices(alert);
-    fill(body, head(alert), h("div", { class: "columns" }, facts(alert), history(alert)), drivenTable(driven));
+    fill(body, head(alert), h("div", { class: "columns" }, factsCard(alert), history(alert)), drivenTable(driven));
   }
 
   async function nameRules(alert) {
@@ -71,18 +71,13 @@ export function open(root, [id]) {
   }
 
   async function ask(verb) {
-    const done = await dialog({
-      title: t(`${verb}_many`, 1), confirm: t(verb), danger: verb === "descartar",
-      fields: [{ name: "motivo", label: verb === "descartar" ? t("reason") : t("reason_optional"),
-        required: verb === "descartar", attributes: { maxlength: 500 } }],
-      submit: ({ motivo }) => step(id, verb, motivo),
-    });
+    const done = await stepDialog(verb, 1, ({ motivo }) => step(id, verb, motivo));
     if (!done) return;
     toast(t(`${verb}_done`, 1));
     await tell(load);
   }
 
-  function facts(alert) {
+  function factsCard(alert) {
     const rows = [
       [t("col_place"), `${alert.empresa}/${alert.sede}`],
       [t("col_device"), alert.hardware],
@@ -97,8 +92,7 @@ export function open(root, [id]) {
     ];
     const raw = (name, value) => value && h("details", { open: true }, h("summary", {}, name), h("pre", {}, pretty(value)));
     return h("section", { class: "card" }, h("h2", {}, t("facts")),
-      h("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-      raw(t("location"), alert.ubicacion), raw(t("data"), alert.datos));
+      facts(rows), raw(t("location"), alert.ubicacion), raw(t("data"), alert.datos));
   }
 
   function history(alert) {
@@ -122,15 +116,15 @@ export function open(root, [id]) {
       if (device.silencioso) return t("silent");
       return device.estado ? t(device.estado) : t("unknown");
     };
-    return h("section", { class: "card" }, h("h2", {}, t("driven")), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("driven") },
-      h("table", {}, h("thead", {}, h("tr", {}, ["col_device", "type", "last_order", "status", "last_sign"].map((name) => h("th", { scope: "col" }, t(name))))),
-        h("tbody", {}, driven.map(({ hardware, comando, at, device }) => h("tr", {}, h("th", { scope: "row" }, hardware),
-          h("td", {}, device?.tipo ?? "–"), h("td", {}, `${clip(comando)} · ${moment(at)}`),
-          h("td", {}, status(device)), h("td", {}, moment(device?.ultima_senal))))))));
+    const heads = ["col_device", "type", "last_order", "status", "last_sign"].map((name) => t(name));
+    const row = ({ hardware, comando, at, device }) => h("tr", {}, h("th", { scope: "row" }, hardware),
+      h("td", {}, device?.tipo ?? "–"), h("td", {}, `${clip(comando)} · ${moment(at)}`),
+      h("td", {}, status(device)), h("td", {}, moment(device?.ultima_senal)));
+    return h("section", { class: "card" }, h("h2", {}, t("driven")), table(t("driven"), heads, h("tbody", {}, driven.map(row))));
   }
 
   tell(() => refresher.run());
-  return { close: () => { off(); refresher.stop(); rules = new Map(); } };
+  return { close: () => { off(); refresher.stop(); } };
 }
 
 function clip(order) {

@@ -12,7 +12,7 @@ const OPEN = new Set(["NUEVA", "RECONOCIDA"]);
 const REMEMBERED = 5_000;
 
 /** Urgent first; of those, what nobody has acknowledged; of those, the newest. */
-export function compare(a, b) {
+function compare(a, b) {
   return a.rank - b.rank || b.since - a.since || (a.alerta_id < b.alerta_id ? 1 : a.alerta_id > b.alerta_id ? -1 : 0);
 }
 
@@ -39,7 +39,7 @@ export class AlertStore {
   constructor({ changed, arrived, happened }) {
     this.byId = new Map();
     this.order = [];
-    this.closed = new Map();
+    this.closed = new Set();
     this.loading = false;
     this.tell = changed;
     this.arrived = arrived;
@@ -101,8 +101,8 @@ export class AlertStore {
     const at = event.timestamp;
     const known = this.byId.get(event.alerta_id);
     if (!OPEN.has(event.estado)) {
-      this.closed.set(event.alerta_id, true);
-      if (this.closed.size > REMEMBERED) this.closed.delete(this.closed.keys().next().value);
+      this.closed.add(event.alerta_id);
+      if (this.closed.size > REMEMBERED) this.closed.delete(this.closed.values().next().value);
       this.remove(event.alerta_id);
     } else if (known || event.cambio === "CREADA") {
       if (known && known.changed > Date.parse(at)) return;
@@ -132,9 +132,4 @@ export class AlertStore {
     else this.take({ ...alert, timestamp: alert.actualizada, quiet: true });
     this.tell();
   }
-}
-
-/** Acknowledges, resolves or discards an alert. */
-export function step(id, verb, motivo) {
-  return call("POST", path(["alertas", id, verb]), { body: motivo ? { motivo } : {} });
 }

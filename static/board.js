@@ -2,7 +2,7 @@
 
 import { AlertStore, PRIORITIES } from "./alerts-store.js";
 import { all } from "./api.js";
-import { add, coalesced, dialog, fill, h, tell } from "./dom.js";
+import { add, coalesced, dialog, facts, fill, h, tell } from "./dom.js";
 import { age, moment } from "./format.js";
 import { t } from "./i18n.js";
 import { autoRefresh } from "./refresh.js";
@@ -92,8 +92,5 @@ function show(device) {
     [t("last_sign"), device.ultima_senal && `${moment(device.ultima_senal)} (${age(Date.parse(device.ultima_senal))})`],
     [t("trust"), device.confianza],
   ];
-  return dialog({
-    title: device.hardware,
-    body: h("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-  });
+  return dialog({ title: device.hardware, body: facts(rows) });
 }

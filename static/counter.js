@@ -1,7 +1,7 @@
 // The counter: find an account, pay in, pay out, transfer, with confirmation and receipt.
 
 import { call, newKey, path } from "./api.js";
-import { add, dialog, field, fill, h, setText, tell, toast, valuesOf } from "./dom.js";
+import { add, dialog, facts, field, fill, h, setText, tell, toast, valuesOf } from "./dom.js";
 import { feed } from "./feed.js";
 import { amount, moment, money } from "./format.js";
 import { t } from "./i18n.js";
@@ -182,7 +182,7 @@ class Counter {
     ].filter(Boolean);
     const receipt = await dialog({
       title: t("confirm_it", t(kind)), confirm: `${t(kind)} ${money(monto)}`,
-      body: h("dl", { class: "facts" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+      body: facts(rows),
       submit: async () => {
         try {
           return await call("POST", pathname, { body, key: this.keyFor(kind, body) });
@@ -203,10 +203,10 @@ class Counter {
 
   receipt(kind, view, receipt, rows) {
     const balance = receipt.saldo_nuevo ?? receipt.saldo_origen;
-    const facts = [...rows, [t("mov_balance"), money(balance)], [t("mov_date"), moment(receipt.timestamp)], [t("number"), receipt.tx_id]];
+    const all = [...rows, [t("mov_balance"), money(balance)], [t("mov_date"), moment(receipt.timestamp)], [t("number"), receipt.tx_id]];
     return dialog({
       title: t("receipt", t(kind)),
-      body: h("div", { class: "receipt", "data-receipt": receipt.tx_id }, h("dl", { class: "facts" }, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+      body: h("div", { class: "receipt", "data-receipt": receipt.tx_id }, facts(all),
         h("button", { type: "button", onclick: () => print() }, t("print"))),
     });
   }

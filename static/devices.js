@@ -3,7 +3,7 @@
 import { statusOf } from "./board.js";
 import { slug } from "./companies.js";
 import { all, call, path } from "./api.js";
-import { confirmed, dialog, fill, h, secretDialog, tell, toast } from "./dom.js";
+import { confirmed, dialog, fill, h, secretDialog, table, tell, toast } from "./dom.js";
 import { moment } from "./format.js";
 import { t } from "./i18n.js";
 import { has } from "./session.js";
@@ -80,8 +80,7 @@ async function keys(device) {
   const add = (alg) => h("button", { type: "button", onclick: () => tell(async () => { if (await addKey(device, alg)) await show(); }) }, t(`add_key_${alg}`));
   await dialog({
     title: t("keys_of", device.hardware), wide: true,
-    body: h("div", {}, h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("keys") },
-      h("table", {}, h("thead", {}, h("tr", {}, ["kid", "alg", "since", "actions"].map((name) => h("th", { scope: "col" }, t(name))))), list)),
+    body: h("div", {}, table(t("keys"), ["kid", "alg", "since", "actions"].map((name) => t(name)), list),
     h("div", { class: "row" }, add("EdDSA"), add("HS256")), h("p", { class: "muted" }, t("enrol_hint"))),
   });
   return true;

@@ -78,6 +78,19 @@ function controlOf(spec, common) {
   }
 }
 
+/** A list of names and what they are, [[name, text or element]…]; what is not there is left out. */
+export function facts(rows, kind = "") {
+  return h("dl", { class: `facts ${kind}` }, rows.filter(([, value]) => value)
+    .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+/** A table that scrolls by itself where the screen is narrow; `heads` are texts or `th`. */
+export function table(label, heads, body, kind = "") {
+  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
+    h("table", { class: kind }, h("thead", {}, h("tr", {}, heads.map((head) =>
+      (head instanceof Node ? head : h("th", { scope: "col" }, head))))), body));
+}
+
 /** What is in a form, by name: texts, and whether boxes are checked. */
 export function valuesOf(form) {
   const values = {};

@@ -13,7 +13,7 @@ const LINES = 100;
 const REMEMBERED = 1_000;
 
 /** A feed; alerts are handed to it, money it listens to itself where one may see it. */
-export function feed({ alone = false } = {}) {
+export function feed() {
   const list = h("ol", { class: "feed", "aria-label": t("live_feed"), tabindex: 0 });
   const empty = h("p", { class: "muted" }, t("nothing_yet"));
   const element = h("div", {}, empty, list);
@@ -36,8 +36,7 @@ export function feed({ alone = false } = {}) {
     show();
   }
 
-  const money = has("cajero", "auditor", "cliente");
-  const off = money && !alone
+  const off = has("cajero", "auditor", "cliente")
     ? subscribe(["banco/transacciones", "banco/transferencias", "banco/alertas"], ({ tema, datos }) =>
       push(`${tema} ${datos.tx_id}`, { text: bankLine(tema, datos), at: datos.timestamp, kind: "bank" }))
     : () => {};
@@ -53,7 +52,6 @@ export function feed({ alone = false } = {}) {
         + (event.por && event.por !== "hardware" ? ` · ${event.por}` : ""),
       at: event.timestamp, kind: event.prioridad, id: event.alerta_id,
     }),
-    push,
     close: () => { off(); unwatch(); },
   };
 }

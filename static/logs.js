@@ -1,7 +1,7 @@
 // The log viewer: system, alerts and errors, filtered, and followed as they are written.
 
 import { call, path } from "./api.js";
-import { add, fill, h, setText, tell } from "./dom.js";
+import { add, fill, h, setText, table, tell } from "./dom.js";
 import { moment } from "./format.js";
 import { t } from "./i18n.js";
 import { autoRefresh } from "./refresh.js";
@@ -46,8 +46,7 @@ export function open(root) {
     h("label", {}, follow, t("follow")));
   add(root, h("div", { class: "page-head" }, h("h1", {}, t("logs")), h("div", { class: "row end" }, refresher.element)),
     h("section", { class: "card" }, tools, told,
-      h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("logs") }, h("table", { class: "log" },
-        h("thead", {}, h("tr", {}, ["log_time", "level", "module", "message"].map((name) => h("th", { scope: "col" }, t(name))))), rows)), more));
+      table(t("logs"), ["log_time", "level", "module", "message"].map((name) => t(name)), rows, "log"), more));
   const timer = setInterval(() => { if (follow.checked && position && !document.hidden) tell(newer); }, FOLLOW);
 
   const query = (extra) => {

@@ -1,7 +1,7 @@
 // One account: its balance and its movements, live.
 
 import { call, path } from "./api.js";
-import { add, fill, h, setText, tell } from "./dom.js";
+import { add, fill, h, setText, table, tell } from "./dom.js";
 import { moment, money } from "./format.js";
 import { t } from "./i18n.js";
 import { subscribe } from "./live.js";
@@ -22,8 +22,8 @@ export function accountView(id, { changed } = {}) {
 
   const element = h("section", { class: "card account" }, holder, balance,
     h("h3", {}, t("movements")),
-    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("movements") }, h("table", {}, h("thead", {}, h("tr", {},
-      ["date", "kind", "detail", "amount", "balance"].map((name) => h("th", { scope: "col", class: name }, t(`mov_${name}`))))), rows)),
+    table(t("movements"), ["date", "kind", "detail", "amount", "balance"].map((name) =>
+      h("th", { scope: "col", class: name }, t(`mov_${name}`))), rows),
     empty, more);
 
   function show(next) {

@@ -1,6 +1,5 @@
 // Automatic refresh: every thirty seconds, where it is not switched off.
 
-import { call } from "./api.js";
 import { h, setText } from "./dom.js";
 import { clock } from "./format.js";
 import { t } from "./i18n.js";
@@ -8,7 +7,7 @@ import { connectionState, watchConnection } from "./live.js";
 import { choice, choose } from "./settings.js";
 
 /** How often. */
-export const EVERY = 30_000;
+const EVERY = 30_000;
 
 /**
  * A switch that calls `refresh` every thirty seconds: always, or only while events do not come live.
@@ -51,6 +50,3 @@ export async function health() {
   const response = await fetch("/health", { headers: { accept: "application/json" } });
   return response.json();
 }
-
-/** The statistics of the installation. */
-export const statistics = () => call("GET", "/estadisticas");

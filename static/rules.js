@@ -2,7 +2,7 @@
 
 import { slug } from "./companies.js";
 import { all, call, path } from "./api.js";
-import { add, dialog, fill, h, tell, toast, valuesOf } from "./dom.js";
+import { add, dialog, fill, h, table, tell, toast, valuesOf } from "./dom.js";
 import { moment, pretty } from "./format.js";
 import { t } from "./i18n.js";
 import { has } from "./session.js";
@@ -82,9 +82,9 @@ function results(found) {
     h("td", {}, t(`priority_${result.prioridad}`)), h("td", {}, result.comandos.map(({ hardware }) => h("span", { class: "chip" }, hardware))),
     h("td", {}, result.notificar.join(", ")), h("td", {}, yes(result.congela_retiros)), h("td", {}, result.errores.join("; ")));
   return h("div", { role: "status", "data-trial": "" }, h("p", {}, t("trial_result", found.coinciden, found.probadas)),
-    found.resultados.length > 0 && h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("try_out") }, h("table", {},
-      h("thead", {}, h("tr", {}, ["alert", "col_priority", "driven", "notified", "freezes", "errors"].map((name) => h("th", { scope: "col" }, t(name))))),
-      h("tbody", {}, found.resultados.slice(0, 50).map(one)))));
+    found.resultados.length > 0 && table(t("try_out"),
+      ["alert", "col_priority", "driven", "notified", "freezes", "errors"].map((name) => t(name)),
+      h("tbody", {}, found.resultados.slice(0, 50).map(one))));
 }
 
 async function trial(asked, name) {

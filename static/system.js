@@ -2,7 +2,7 @@
 
 import { call, path } from "./api.js";
 import { Chart, charts } from "./charts.js";
-import { add, fill, h, setText, tell } from "./dom.js";
+import { add, facts, fill, h, tell } from "./dom.js";
 import { moment } from "./format.js";
 import { t } from "./i18n.js";
 import { autoRefresh, health } from "./refresh.js";
@@ -29,7 +29,7 @@ const CHARTS = [
 export function open(root) {
   let range = choice("window", "15m");
   const shown = CHARTS.map(([name, unit, series]) => ({ chart: new Chart(t(`chart_${name}`), unit), series }));
-  const state = h("dl", { class: "facts status" });
+  const state = h("section", { class: "card" });
   const refresher = autoRefresh(load, { always: true });
   const ranges = h("div", { class: "segmented", role: "group", "aria-label": t("window") }, WINDOWS.map((one) =>
     h("button", { type: "button", "aria-pressed": String(one === range), onclick: (event) => {
@@ -40,7 +40,7 @@ export function open(root) {
     } }, t(`window_${one}`))));
   const missing = h("p", { class: "notice", hidden: true }, t("charts_need_node"));
   add(root, h("div", { class: "page-head" }, h("h1", {}, t("system")), ranges, h("div", { class: "row end" }, refresher.element)),
-    h("section", { class: "card" }, state), missing, h("div", { class: "charts" }, shown.map(({ chart }) => chart.element)));
+    state, missing, h("div", { class: "charts" }, shown.map(({ chart }) => chart.element)));
 
   async function load() {
     const [uPlot, figures, now] = await Promise.all([charts(), call("GET", path(["metricas"], { ventana: range })), health()]);
@@ -48,7 +48,7 @@ export function open(root) {
     for (const { chart, series } of shown) chart.draw(uPlot, figures.tiempos, linesOf(figures, series));
     const rows = [[t("service"), t(`health_${now.status}`)], [t("database"), t(`health_${now.base_de_datos}`)],
       [t("broker"), t(`broker_${now.broker}`)], [t("version"), now.version], [t("started"), moment(figures.arranque)]];
-    fill(state, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    fill(state, facts(rows, "status"));
   }
 
   tell(() => refresher.run());

@@ -1,7 +1,7 @@
 // A page that lists what there is, a page at a time, with what one may do to each.
 
 import { call, path } from "./api.js";
-import { add, fill, h, tell } from "./dom.js";
+import { add, fill, h, table, tell } from "./dom.js";
 import { t } from "./i18n.js";
 import { autoRefresh } from "./refresh.js";
 
@@ -16,12 +16,12 @@ export class TablePage {
     this.more = h("button", { type: "button", hidden: true, onclick: () => tell(() => this.next()) }, t("more"));
     this.empty = h("p", { class: "empty", hidden: true }, spec.empty ?? t("nothing_here"));
     this.refresher = autoRefresh(() => this.load(), { always: true });
-    const heads = spec.columns.map(([name]) => h("th", { scope: "col" }, name));
+    const heads = spec.columns.map(([name]) => name);
+    if (spec.actions) heads.push(t("actions"));
     const level = spec.level ?? "h1";
     this.element = h("div", {},
       h("div", { class: "page-head" }, h(level, {}, spec.title), h("div", { class: "row" }, spec.tools), h("div", { class: "row end" }, this.refresher.element)),
-      h("section", { class: "card" }, h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": spec.title },
-        h("table", {}, h("thead", {}, h("tr", {}, heads, spec.actions && h("th", { scope: "col" }, t("actions")))), this.rows)), this.empty, this.more));
+      h("section", { class: "card" }, table(spec.title, heads, this.rows), this.empty, this.more));
     add(root, this.element);
     tell(() => this.refresher.run());
   }
@@ -74,9 +74,9 @@ export class TablePage {
 }
 
 /** A button that adds something and then reads the table anew. */
-export function adder(text, act, table) {
+export function adder(text, act, page) {
   return h("button", { type: "button", class: "primary", onclick: () => tell(async () => {
-    if (await act() !== undefined) await table().load();
+    if (await act() !== undefined) await page().load();
   }) }, text);
 }
 

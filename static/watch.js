@@ -1,8 +1,9 @@
 // The watch: open alerts by priority, to be acknowledged, resolved or discarded, many at once.
 
 import { alarm, isLoud, notifies, setLoud, setNotifies } from "./alarm.js";
-import { AlertStore, PRIORITIES, step } from "./alerts-store.js";
-import { add, coalesced, dialog, fill, h, setText, tell, toast } from "./dom.js";
+import { step, stepDialog } from "./alert-step.js";
+import { AlertStore, PRIORITIES } from "./alerts-store.js";
+import { add, coalesced, fill, h, setText, tell, toast } from "./dom.js";
 import { feed } from "./feed.js";
 import { age } from "./format.js";
 import { t } from "./i18n.js";
@@ -228,9 +229,8 @@ class Watch {
 
   activate(id, focus = true) {
     this.active = id;
-    const index = this.shown.findIndex((alert) => alert.alerta_id === id);
     if (!focus) return;
-    this.list.reveal(index);
+    this.list.reveal(this.shown.findIndex((alert) => alert.alerta_id === id));
     this.list.rowOf(id)?.focus({ preventScroll: true });
   }
 
@@ -266,12 +266,7 @@ class Watch {
     if (!due.length) return;
     let motivo;
     if (verb === "descartar" || due.length > 1) {
-      const answer = await dialog({
-        title: t(`${verb}_many`, due.length), danger: verb === "descartar", confirm: t(verb),
-        fields: [{ name: "motivo", label: verb === "descartar" ? t("reason") : t("reason_optional"),
-          required: verb === "descartar", attributes: { maxlength: 500 } }],
-        submit: (values) => values,
-      });
+      const answer = await stepDialog(verb, due.length, (values) => values);
       if (!answer) return;
       motivo = answer.motivo;
     }

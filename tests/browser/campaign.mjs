@@ -9,6 +9,9 @@ const MINUTES = Number(process.env.MINUTES ?? 10);
 const DEVICES = 2_000;
 const KINDS = ["ROJO", "NARANJA", "AMARILLO", "VERDE", "AZUL"];
 const RATE = 200;
+
+/** Between two clicks, in milliseconds: how fast the operator is, not a wait for anything. */
+const PACE = 700;
 const AT_ONCE = 16;
 
 /** What is promised. */
@@ -131,7 +134,7 @@ async function watch(browser) {
   const end = Date.now() + MINUTES * 60_000;
   while (Date.now() < end) {
     await click(page, made++);
-    await page.waitForTimeout(700);
+    await page.waitForTimeout(PACE);
     if (made % 20) continue;
     await cdp.send("HeapProfiler.collectGarbage");
     const { metrics } = await cdp.send("Performance.getMetrics");

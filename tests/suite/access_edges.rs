@@ -3,6 +3,7 @@
 
 use crate::support::access::{ADMIN_TOKEN, make_token_for};
 use crate::support::client::finish;
+use crate::support::device::create_place;
 use crate::support::guest::Guest;
 use crate::support::hub::assert_refused;
 use crate::support::{Atalaya, Client};
@@ -135,14 +136,7 @@ async fn a_program_takes_nobodys_name() {
 async fn companies_learn_nothing_of_each_others_people() {
     let atalaya = Atalaya::without_mqtt().start().await;
     let client = atalaya.client();
-    client
-        .changes(
-            Method::POST,
-            "/api/v1/empresas",
-            &json!({"empresa": "otra"}),
-            201,
-        )
-        .await;
+    create_place(&client, "otra", "principal").await;
     let both = json!({"usuario": "ana", "roles": [{"rol": "cajero", "empresa": "banco"},
         {"rol": "cajero", "empresa": "otra"}, {"rol": "cliente", "cedula": "77"}]});
     client.changes(Method::POST, PEOPLE, &both, 201).await;

@@ -18,10 +18,15 @@ async fn demo() -> Field {
     .await
 }
 
-/// Plays a scenario whose script asks for nothing but what [`hand`] knows.
+/// Plays a scenario, which asks for nothing but what [`hand`] knows.
 async fn plays(scenario: &str) {
+    plays_with(scenario, &[]).await;
+}
+
+/// The same, with more to be told to its script.
+async fn plays_with(scenario: &str, told: &[(&str, &str)]) {
     let mut field = demo().await;
-    let mut stage = Stage::open(scenario, &field.atalaya).await;
+    let mut stage = Stage::open(scenario, &field.atalaya, told).await;
     while let Some(question) = stage.question().await {
         let answer = hand(&mut field, &stage, &question).await;
         stage.answer(&answer);
@@ -290,18 +295,12 @@ async fn every_page_is_for_everybody_with_a_phone() {
 
 /// `SCREENSHOTS` says where the pictures go; `target/screenshots` where nothing is said.
 async fn looks_at_every_page(screen: &str) {
-    let field = demo().await;
     let folder = std::env::var("SCREENSHOTS").unwrap_or_else(|_| {
         let target = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
         target.display().to_string()
     });
     let told = [("SCREENSHOTS", folder.as_str()), ("SCREEN", screen)];
-    let mut stage = Stage::open_with("pages", &field.atalaya, &told).await;
-    while let Some(question) = stage.question().await {
-        assert_eq!(text(&question, "what"), "furnish");
-        let answer = furnish(&field).await;
-        stage.answer(&answer);
-    }
+    plays_with("pages", &told).await;
 }
 
 /// All that a browser loads, compressed.

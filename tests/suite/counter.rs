@@ -1,6 +1,7 @@
 //! The counter beside money: who has an account, and where withdrawals are frozen.
 
 use crate::support::access::make_token_for;
+use crate::support::device::{create_place, register};
 use crate::support::hub::assert_refused;
 use crate::support::{Atalaya, Client};
 use awc::http::Method;
@@ -75,14 +76,7 @@ async fn accounts_are_found_by_cedula_and_names() {
 async fn nobody_finds_accounts_that_are_not_theirs() {
     let atalaya = Atalaya::without_mqtt().start().await;
     let client = atalaya.client();
-    client
-        .changes(
-            Method::POST,
-            "/api/v1/empresas",
-            &json!({"empresa": "otra"}),
-            201,
-        )
-        .await;
+    create_place(&client, "otra", "principal").await;
     open(&client, "7101", "Ana", "Zambrano").await;
     let roles = json!([{"rol": "cajero", "empresa": "otra"}]);
     let other = client.with_token(&make_token_for(&client, "otra", &roles).await);
@@ -121,10 +115,7 @@ async fn counters(client: &Client) -> Vec<(String, bool)> {
 async fn a_teller_sees_where_withdrawals_are_frozen() {
     let atalaya = Atalaya::without_mqtt().start().await;
     let client = atalaya.client();
-    let site = json!({"empresa": "banco", "sede": "norte"});
-    client
-        .changes(Method::POST, "/api/v1/sedes", &site, 201)
-        .await;
+    create_place(&client, "banco", "norte").await;
     let roles = json!([{"rol": "cajero", "empresa": "banco", "sede": "norte"}]);
     let north = client.with_token(&make_token_for(&client, "norte", &roles).await);
     let place = |name: &str, frozen| (format!("banco/{name}"), frozen);
@@ -139,7 +130,7 @@ async fn a_teller_sees_where_withdrawals_are_frozen() {
     client
         .changes(Method::POST, "/api/v1/reglas", &rule, 201)
         .await;
-    crate::support::device::register(&client, "banco", "norte", "boton-n", "BOTONERA").await;
+    register(&client, "banco", "norte", "boton-n", "BOTONERA").await;
     let raised = client.raise("boton-n", "ROJO").await.json();
     assert_eq!(
         counters(&client).await,

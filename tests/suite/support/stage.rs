@@ -73,13 +73,8 @@ fn scripts() -> PathBuf {
 }
 
 impl Stage {
-    /// Begins a scenario against the server at `atalaya`.
-    pub async fn open(scenario: &str, atalaya: &Atalaya) -> Self {
-        Self::open_with(scenario, atalaya, &[]).await
-    }
-
-    /// Begins a scenario with more to be told to its script.
-    pub async fn open_with(scenario: &str, atalaya: &Atalaya, told: &[(&str, &str)]) -> Self {
+    /// Begins a scenario against the server at `atalaya`; `told` is more for its script.
+    pub async fn open(scenario: &str, atalaya: &Atalaya, told: &[(&str, &str)]) -> Self {
         let wire = Wire::to(atalaya.http_port).await;
         let mut child = Command::new("node")
             .arg("play.mjs")
