@@ -49,12 +49,16 @@ function read(values) {
 
 function editor(rule) {
   const tried = h("div", {});
-  const owner = () => rule?.empresa;
-  const attempt = h("button", { type: "button", onclick: (event) => tell(async () => {
+  const attempt = h("button", { type: "button", onclick: async (event) => {
     const values = valuesOf(event.target.form);
-    const body = { empresa: owner() ?? values.empresa, ...read(values) };
-    fill(tried, results(await call("POST", "/reglas/prueba", { body: { regla: body, dias: 7 } })));
-  }) }, t("try_week"));
+    try {
+      const body = { empresa: rule?.empresa ?? values.empresa, ...read(values) };
+      fill(tried, results(await call("POST", "/reglas/prueba", { body: { regla: body, dias: 7 } })));
+    } catch (problem) {
+      // Here: a message of the page would stand behind the dialog.
+      fill(tried, h("p", { class: "error", role: "status", "data-trial": "" }, problem.message));
+    }
+  } }, t("try_week"));
   return dialog({
     title: rule ? t("edit_one", rule.nombre) : t("add_rule"), confirm: t("save"), wide: true,
     fields: [

@@ -181,7 +181,7 @@ export const TEXTS = {
   offline: ["Fuera de línea", "Offline"],
   silent: ["En silencio", "Silent"],
   off: ["Apagado", "Switched off"],
-  unknown: ["Sin noticias", "Not heard"],
+  unknown: ["Sin estado", "No status"],
   en_linea: ["En línea", "Online"],
   fuera_de_linea: ["Fuera de línea", "Offline"],
   trust: ["Confianza", "Trust"],

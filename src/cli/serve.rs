@@ -192,10 +192,10 @@ fn print_demo(application: &Application) {
          -H \"idempotency-key: $(date +%s%N)\" -d '{{\"monto\":150}}'"
     );
     if let Some(options) = monitor_options(application) {
-        println!("  {this} monitor{options}   shows the events live");
+        println!("  {this} monitor{options}   # shows the events live");
         println!(
             "  {this} device enrol boton-1{url} && \\\n  \
-             {this} device send boton-1.json ROJO{options}   raises an alarm"
+             {this} device send boton-1.json ROJO{options}   # raises an alarm"
         );
     }
 }

@@ -65,6 +65,9 @@ async function rules(browser) {
   await opened(page).locator("[name=nombre]").fill("Aviso a la guardia");
   await opened(page).locator("button", { hasText: "7 días" }).click();
   await page.locator("[data-trial]", { hasText: "en 1 de 1" }).waitFor();
+  await opened(page).locator("[name=condicion]").fill("alerta.prioridad ==");
+  await opened(page).locator("button", { hasText: "7 días" }).click();
+  await opened(page).locator("[data-trial].error").waitFor();
   await fillIn(page, { condicion: "alerta.prioridad = 'critica'" });
   await eventually("where the condition is wrong", async () => (await opened(page).locator("[role=alert]").textContent()) !== "");
   await fillIn(page, { condicion: "alerta.prioridad == 'critica'", acciones: "[{" });
