@@ -9,6 +9,7 @@ use crate::domain::{CedulaCheck, Money, Slug};
 use crate::limits::Rate;
 use crate::storage::Location;
 use crate::tls::{self, ClientTls};
+use crate::trusted::{NotTrusted, TrustedNetwork, TrustedNetworks};
 use clap::{Args, ValueEnum};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -172,6 +173,18 @@ pub struct ServeArgs {
         help_heading = "Network"
     )]
     pub allowed_origins: Vec<String>,
+
+    /// Networks whose clients need no token on the interfaces from before Atalaya (TCP, and REST
+    /// and Socket.IO of `LEGACY_API`), each with what they may, comma-separated:
+    /// `10.1.0.0/16=cajero:banco/centro`. Nobody where none is named; this machine under `--demo`
+    #[arg(
+        long,
+        env = "TCP_TRUSTED",
+        value_delimiter = ',',
+        value_parser = trusted_network,
+        help_heading = "Network"
+    )]
+    pub tcp_trusted: Vec<TrustedNetwork>,
 
     /// Connections at once on the HTTP port, WebSocket included
     #[arg(
@@ -564,6 +577,8 @@ pub struct Config {
     pub tls: Option<tls::Identity>,
     /// Origins beyond our own.
     pub allowed_origins: Vec<String>,
+    /// Who needs no token on the interfaces from before Atalaya.
+    pub trusted: TrustedNetworks,
     /// Connections at once.
     pub max_connections: usize,
     /// Connections of one address at once.
@@ -696,6 +711,11 @@ impl TryFrom<ServeArgs> for Config {
                 ));
             }
         };
+        let trusted = if args.demo && args.tcp_trusted.is_empty() {
+            TrustedNetwork::loopback(&args.empresa)
+        } else {
+            args.tcp_trusted
+        };
         let device_kek_file = args
             .device_kek_file
             .unwrap_or_else(|| args.data_dir.join("device-kek"));
@@ -713,6 +733,7 @@ impl TryFrom<ServeArgs> for Config {
             http: at(args.http_port),
             tls,
             allowed_origins: args.allowed_origins,
+            trusted: TrustedNetworks(trusted),
             max_connections: args.max_connections,
             max_per_address: args.max_connections_per_address,
             address_rate: Rate {
@@ -777,6 +798,10 @@ pub fn origin_host(origin: &str) -> Option<&str> {
         && !host.is_empty()
         && !host.contains(['/', '@', '?', '#', ' ']);
     fine.then_some(host)
+}
+
+fn trusted_network(text: &str) -> Result<TrustedNetwork, NotTrusted> {
+    text.parse()
 }
 
 fn slug(text: &str) -> Result<Slug, String> {

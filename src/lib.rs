@@ -53,6 +53,7 @@
 //! | [`log_files`] | what [`logging`] has written, read again in pages |
 //! | `static/` | the page: plain ES modules, embedded by [`http`] |
 //! | [`config`] | every setting, with its default and its reason |
+//! | [`trusted`] | who is let in for their address alone |
 //! | [`contained`] | where a panic of a library is an error and not the end |
 //!
 //! # What always holds
@@ -88,4 +89,5 @@ pub mod network;
 pub mod origin;
 pub mod storage;
 pub mod tls;
+pub mod trusted;
 pub mod wire;

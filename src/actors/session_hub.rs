@@ -8,7 +8,7 @@
 
 use super::session::sight::Sight;
 use crate::clock::Clock;
-use crate::domain::{Entry, Fact, Position};
+use crate::domain::{Entry, Fact, Identity, Position};
 use crate::instruments::Instruments;
 use crate::storage::access::Standing;
 use crate::storage::{AccessView, Feed, Head, Notice, queries};
@@ -101,6 +101,12 @@ impl KillSwitch {
 #[derive(Debug, Clone)]
 pub struct Pass {
     sight: Arc<Sight>,
+    shown: Option<Shown>,
+}
+
+/// A token that was shown, and where it is seen whether it is still good.
+#[derive(Debug, Clone)]
+struct Shown {
     standing: Standing,
     access: Arc<AccessView>,
     clock: Clock,
@@ -112,16 +118,31 @@ impl Pass {
     pub fn new(standing: Standing, access: Arc<AccessView>, clock: Clock) -> Self {
         Self {
             sight: Arc::new(Sight::of(&standing.subject.identity)),
-            standing,
-            access,
-            clock,
+            shown: Some(Shown {
+                standing,
+                access,
+                clock,
+            }),
+        }
+    }
+
+    /// The pass of somebody who is trusted for their address: what they may see does not change
+    /// while this process runs.
+    #[must_use]
+    pub fn trusted(identity: &Identity) -> Self {
+        Self {
+            sight: Arc::new(Sight::of(identity)),
+            shown: None,
         }
     }
 
     /// Whether the token is still good, and for the same. An open session is a session in use.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.access.stands(&self.standing, self.clock.now(), true)
+        self.shown.as_ref().is_none_or(|shown| {
+            let now = shown.clock.now();
+            shown.access.stands(&shown.standing, now, true)
+        })
     }
 }
 

@@ -30,7 +30,7 @@ use crate::mqtt::status::StatusBoard;
 use crate::storage::access::Standing;
 use crate::storage::queries::AccountView;
 use crate::storage::{self, AccessView, Connection, HubView, ReadPool, StorageError, WriteError};
-use crate::wire::events::{self, json};
+use crate::wire::events::{self, Statistics, json};
 use crate::wire::numbers::Decimal;
 use crate::wire::requests::{self, MovementBody, OpenAccountBody, TransferBody};
 use crate::wire::resources::{AccountResource, MovementResource, Page};
@@ -81,6 +81,25 @@ impl From<Problem> for Failure {
 impl From<ProblemKind> for Failure {
     fn from(kind: ProblemKind) -> Self {
         Problem::of(kind).into()
+    }
+}
+
+/// An order that was carried out.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// Its place in the journal.
+    pub entry: Arc<Entry>,
+    /// Whether it was decided earlier, under the same key.
+    pub replayed: bool,
+}
+
+impl Placed {
+    fn reply(self, body: impl FnOnce(&Entry) -> Option<Bytes>) -> Answer {
+        let body = body(&self.entry).ok_or(ProblemKind::Internal)?;
+        Ok(Reply {
+            body,
+            replayed: self.replayed,
+        })
     }
 }
 
@@ -174,6 +193,24 @@ impl Desk {
         body: &OpenAccountBody,
         key: Option<&str>,
     ) -> Answer {
+        let (resource, replayed) = self.account_opened(caller, body, key).await?;
+        Ok(Reply {
+            body: json(&resource),
+            replayed,
+        })
+    }
+
+    /// The same for edges that do not answer with JSON: the account, and whether it was opened
+    /// earlier under the same key.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn account_opened(
+        &self,
+        caller: &Caller,
+        body: &OpenAccountBody,
+        key: Option<&str>,
+    ) -> Result<(AccountResource, bool), Failure> {
         let account = requests::account_id(&body.cedula)?;
         account
             .check(self.parts.cedula_check)
@@ -202,7 +239,8 @@ impl Desk {
             key: key.map(parse_key).transpose()?,
         };
         // Under a key the command is the same, so the account it opened had these very names.
-        self.place(order, |_| Some(json(&resource))).await
+        let placed = self.place(order).await?;
+        Ok((resource, placed.replayed))
     }
 
     /// Deposits to or withdraws from an account.
@@ -217,6 +255,27 @@ impl Desk {
         body: &MovementBody,
         key: Option<&str>,
     ) -> Answer {
+        let placed = self
+            .money_moved(caller, direction, account, body, key)
+            .await?;
+        placed.reply(|entry| match &entry.fact {
+            Fact::Posted(movement) => Some(json(&events::transaction(entry, movement))),
+            _ => None,
+        })
+    }
+
+    /// The same for edges that do not answer with JSON: the entry of the movement.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn money_moved(
+        &self,
+        caller: &Caller,
+        direction: Direction,
+        account: &str,
+        body: &MovementBody,
+        key: Option<&str>,
+    ) -> Result<Placed, Failure> {
         let account = requests::account_id(account)?;
         let amount = requests::amount(&body.monto)?;
         let site = requests::site(body.sede.as_deref())?;
@@ -231,13 +290,9 @@ impl Desk {
             company: Some(counter.company.row),
             site: counter.site,
             value_date: requests::value_date(body.fecha_valor.as_deref())?,
-            key: Some(demand_key(key)?),
+            key: key_of(caller, key)?,
         };
-        self.place(order, |entry| match &entry.fact {
-            Fact::Posted(movement) => Some(json(&events::transaction(entry, movement))),
-            _ => None,
-        })
-        .await
+        self.place(order).await
     }
 
     /// Transfers between two accounts.
@@ -250,6 +305,23 @@ impl Desk {
         body: &TransferBody,
         key: Option<&str>,
     ) -> Answer {
+        let placed = self.transferred(caller, body, key).await?;
+        placed.reply(|entry| match &entry.fact {
+            Fact::Posted(movement) => events::transfer(entry, movement).map(|body| json(&body)),
+            _ => None,
+        })
+    }
+
+    /// The same for edges that do not answer with JSON: the entry of the origin's side.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn transferred(
+        &self,
+        caller: &Caller,
+        body: &TransferBody,
+        key: Option<&str>,
+    ) -> Result<Placed, Failure> {
         let origin = requests::account_id(&body.cedula_origen)?;
         let destination = requests::account_id(&body.cedula_destino)?;
         let site = requests::site(body.sede.as_deref())?;
@@ -268,13 +340,9 @@ impl Desk {
             company: Some(counter.company.row),
             site: counter.site,
             value_date: requests::value_date(body.fecha_valor.as_deref())?,
-            key: Some(demand_key(key)?),
+            key: key_of(caller, key)?,
         };
-        self.place(order, |entry| match &entry.fact {
-            Fact::Posted(movement) => events::transfer(entry, movement).map(|body| json(&body)),
-            _ => None,
-        })
-        .await
+        self.place(order).await
     }
 
     /// Reads an account.
@@ -282,11 +350,23 @@ impl Desk {
     /// # Errors
     /// [`Failure`].
     pub async fn account(&self, caller: &Caller, account: &str) -> Answer {
+        reply(&self.account_found(caller, account).await?)
+    }
+
+    /// The same for edges that do not answer with JSON.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn account_found(
+        &self,
+        caller: &Caller,
+        account: &str,
+    ) -> Result<AccountResource, Failure> {
         let account = requests::account_id(account)?;
         let reach = allow(caller, Action::ReadAccount, Resource::Account(&account))?;
         let found = self.find(reach, account).await?;
         let view = found.ok_or(ProblemKind::UnknownAccount)?;
-        reply(&counter::account_resource(view))
+        Ok(counter::account_resource(view))
     }
 
     /// Reads a page of an account's movements, newest first.
@@ -300,6 +380,20 @@ impl Desk {
         limit: Option<u32>,
         cursor: Option<&str>,
     ) -> Answer {
+        reply(&self.movements_found(caller, account, limit, cursor).await?)
+    }
+
+    /// The same for edges that do not answer with JSON.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn movements_found(
+        &self,
+        caller: &Caller,
+        account: &str,
+        limit: Option<u32>,
+        cursor: Option<&str>,
+    ) -> Result<Page<MovementResource>, Failure> {
         let account = requests::account_id(account)?;
         let reach = allow(caller, Action::ReadAccount, Resource::Account(&account))?;
         let limit = limit.unwrap_or(PAGE);
@@ -342,7 +436,7 @@ impl Desk {
                 _ => None,
             })
             .collect();
-        reply(&Page {
+        Ok(Page {
             datos,
             siguiente: history.next.map(|seq| seq.to_string()),
         })
@@ -353,9 +447,17 @@ impl Desk {
     /// # Errors
     /// [`Failure`].
     pub async fn statistics(&self, caller: &Caller) -> Answer {
+        reply(&self.statistics_taken(caller).await?)
+    }
+
+    /// The same for edges that do not answer with JSON.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn statistics_taken(&self, caller: &Caller) -> Result<Statistics, Failure> {
         allow(caller, Action::ReadStatistics, Resource::Any)?;
         let statistics = within(self.parts.statistics.send(TakeStatistics)).await?;
-        reply(&statistics.ok_or(ProblemKind::ShuttingDown)?)
+        Ok(statistics.ok_or(ProblemKind::ShuttingDown)?)
     }
 
     /// Whether the caller may read metrics, which are of the installation as a whole.
@@ -366,10 +468,14 @@ impl Desk {
         allow(caller, Action::ReadMetrics, Resource::Installation).map(drop)
     }
 
-    /// What a session may see and for how long; `None` where no token was shown.
+    /// What a session may see and for how long; `None` for whoever has neither shown a token nor
+    /// comes from a trusted address.
     #[must_use]
     pub fn pass(&self, caller: &Caller) -> Option<Pass> {
-        let standing = caller.standing.clone()?;
+        let Some(standing) = caller.standing.clone() else {
+            let trusted = caller.identity.is_somebody();
+            return trusted.then(|| Pass::trusted(&caller.identity));
+        };
         let (access, clock) = (Arc::clone(&self.parts.access), self.parts.clock.clone());
         Some(Pass::new(standing, access, clock))
     }
@@ -398,17 +504,14 @@ impl Desk {
             .inc();
     }
 
-    async fn place(&self, order: Order, body: impl FnOnce(&Entry) -> Option<Bytes>) -> Answer {
+    async fn place(&self, order: Order) -> Result<Placed, Failure> {
         let ticket = within(self.parts.accounts.send(PlaceOrder(order)))
             .await?
             .map_err(unwritten)?;
         let decision: Decision = within(ticket).await?.map_err(unwritten)?;
         let replayed = decision.replayed;
         match decision.outcome {
-            Outcome::Done(entry) => {
-                let body = body(&entry).ok_or(ProblemKind::Internal)?;
-                Ok(Reply { body, replayed })
-            }
+            Outcome::Done(entry) => Ok(Placed { entry, replayed }),
             Outcome::Refused(refusal) => Err(Failure {
                 problem: refused(refusal),
                 replayed,
@@ -513,8 +616,12 @@ fn parse_key(text: &str) -> Result<IdempotencyKey, Problem> {
     IdempotencyKey::parse(text).map_err(|e| Problem::of(ProblemKind::InvalidKey).because(e))
 }
 
-fn demand_key(key: Option<&str>) -> Result<IdempotencyKey, Problem> {
-    parse_key(key.ok_or(ProblemKind::MissingKey)?)
+/// The key of a command that moves money, which some edges do without.
+fn key_of(caller: &Caller, key: Option<&str>) -> Result<Option<IdempotencyKey>, Problem> {
+    if key.is_none() && caller.channel.demands_key() {
+        return Err(ProblemKind::MissingKey.into());
+    }
+    key.map(parse_key).transpose()
 }
 
 fn invalid_parameter(reason: impl Into<Reason>) -> Failure {

@@ -24,6 +24,8 @@ pub enum Principal {
     Device,
     /// Whoever holds the token of the setting `ADMIN_TOKEN`.
     Automation,
+    /// Whoever comes from an address that the setting `TCP_TRUSTED` trusts, without a token.
+    Terminal,
     /// A person, or a program with a token of its own.
     Subject {
         /// Its row in the table `principals`.
@@ -42,6 +44,7 @@ impl Principal {
             Self::System => "atalaya",
             Self::Device => "hardware",
             Self::Automation => "automatizacion",
+            Self::Terminal => "terminal",
             Self::Subject { name, .. } => name,
         }
     }
@@ -63,6 +66,7 @@ impl Principal {
             Self::System => 2,
             Self::Device => 3,
             Self::Automation => 4,
+            Self::Terminal => 5,
             Self::Subject { row, .. } => *row,
         }
     }

@@ -68,6 +68,10 @@ pub enum Channel {
     WebSocket,
     /// MQTT.
     Mqtt,
+    /// The line protocol of tellers' terminals.
+    Tcp,
+    /// The interfaces that clients from before Atalaya speak over HTTP.
+    Bridge,
 }
 
 impl Channel {
@@ -79,7 +83,16 @@ impl Channel {
             Self::Http => "http",
             Self::WebSocket => "websocket",
             Self::Mqtt => "mqtt",
+            Self::Tcp => "tcp",
+            Self::Bridge => "puente",
         }
+    }
+
+    /// Whether commands that move money must carry an idempotency key. Clients from before Atalaya
+    /// know none: what they ask twice is done twice.
+    #[must_use]
+    pub const fn demands_key(self) -> bool {
+        !matches!(self, Self::Tcp | Self::Bridge)
     }
 }
 

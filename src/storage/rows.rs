@@ -301,6 +301,8 @@ codes!(
     Channel::Http = 1,
     Channel::WebSocket = 2,
     Channel::Mqtt = 3,
+    Channel::Tcp = 4,
+    Channel::Bridge = 5,
 );
 
 /// Rows are never deleted, so each has a name.
@@ -310,6 +312,7 @@ fn principal_of(row: i64, names: &Names) -> Option<Principal> {
         2 => Principal::System,
         3 => Principal::Device,
         4 => Principal::Automation,
+        5 => Principal::Terminal,
         row => Principal::Subject {
             row,
             name: Arc::clone(names.principals.get(&row)?),

@@ -1,0 +1,1 @@
+DELETE FROM principals WHERE id = 5;
