@@ -37,7 +37,7 @@ use crate::storage::vault::Vault;
 use crate::storage::writer::WriterParts;
 use crate::storage::{
     AccessCommand, AccessOrder, AccessSettings, AccessView, Feed, Head, HubSettings, HubView,
-    Installation, Location, ReadPool, StorageError, Writer, access, queries, registry_queries,
+    Installation, ReadPool, StorageError, Writer, access, queries, registry_queries,
 };
 use crate::tls;
 use actix::prelude::*;
@@ -578,19 +578,20 @@ fn lock(config: &Config) -> Result<Vec<File>, ApplicationError> {
         })
     };
     folder(&config.data_dir, "DATA_DIR")?;
-    let Location::Sqlite(database) = &config.database;
-    if let Some(parent) = database
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        folder(parent, "DATABASE_URL")?;
+    let mut locks = vec![(config.data_dir.join("atalaya.lock"), "DATA_DIR")];
+    // A server has a lock of its own, which the writer holds.
+    if let Some(database) = config.database.path() {
+        if let Some(parent) = database
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            folder(parent, "DATABASE_URL")?;
+        }
+        let mut name = database.to_owned().into_os_string();
+        name.push(".lock");
+        locks.push((PathBuf::from(name), "DATABASE_URL"));
     }
-    let mut name = database.clone().into_os_string();
-    name.push(".lock");
-    [
-        (config.data_dir.join("atalaya.lock"), "DATA_DIR"),
-        (PathBuf::from(name), "DATABASE_URL"),
-    ]
+    locks
     .into_iter()
     .map(|(path, setting)| {
         let file = File::create(&path).map_err(|source| {

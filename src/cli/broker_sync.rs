@@ -99,11 +99,10 @@ pub(super) fn run(args: &BrokerCommandArgs) -> Result<ExitCode, Box<dyn Error>> 
 
 fn read_registry(args: &SyncArgs) -> Result<Desired, Box<dyn Error>> {
     let location = Location::parse(&args.database_url)?;
-    if !location.path().exists() {
+    if location.path().is_some_and(|path| !path.exists()) {
         return Err(format!(
-            "{}: no hay base de datos ahí; este comando corre donde está la de Atalaya \
-             (DATABASE_URL)",
-            location.path().display()
+            "{location}: no hay base de datos ahí; este comando corre donde está la de Atalaya \
+             (DATABASE_URL)"
         )
         .into());
     }

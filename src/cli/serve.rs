@@ -117,7 +117,7 @@ fn print_banner(application: &Application, logs: &str) {
         }
         _ => println!("  MQTT        off"),
     }
-    println!("  database    {}", config.database.path().display());
+    println!("  database    {}", config.database);
     println!("  logs        {logs}");
     if config.demo {
         print_demo(application);

@@ -1,9 +1,8 @@
 //! The rows that every database has: what it is, its first company, site, principals and lane.
 
 use super::schema::{companies, installation, lanes, outbox, principals, sites};
-use super::{Connection, StorageError, chain, hub};
+use super::{Connection, StorageError, chain, connection as db, hub};
 use crate::domain::{Principal, Slug};
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
 use uuid::Uuid;
 
@@ -39,15 +38,14 @@ pub fn bootstrap(
     wanted: &Wanted<'_>,
     now: i64,
 ) -> Result<Installation, StorageError> {
-    type Manager = AnsiTransactionManager;
-    Manager::begin_transaction_sql(connection, "BEGIN IMMEDIATE")?;
+    db::begin(connection)?;
     match fill(connection, wanted, now) {
         Ok(installation) => {
-            Manager::commit_transaction(connection)?;
+            db::commit(connection)?;
             Ok(installation)
         }
         Err(error) => {
-            Manager::rollback_transaction(connection)?;
+            db::roll_back(connection)?;
             Err(error)
         }
     }

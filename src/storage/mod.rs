@@ -24,7 +24,7 @@ pub mod writer;
 
 pub use access::{AccessCommand, AccessOrder, AccessRefusal, AccessSettings, AccessView};
 pub use bootstrap::Installation;
-pub use connection::{Connection, Location, ReadPool};
+pub use connection::{Backend, Connection, Location, ReadPool};
 pub use feed::{Feed, Head, Notice};
 pub use hub::{HubAnswer, HubCommand, HubOrder, HubRefusal, HubSettings, HubView};
 pub use writer::{OutboxUpdate, Quarantined, Ticket, WriteError, Writer};
@@ -50,12 +50,18 @@ pub enum StorageError {
         source: std::io::Error,
     },
     /// The file cannot be opened or written.
-    #[error("cannot open the database {path:?}: {reason} (DATABASE_URL chooses another place)")]
+    #[error("cannot open the database {database}: {reason} (DATABASE_URL chooses another place)")]
     Open {
-        /// Which file.
-        path: PathBuf,
+        /// Which database.
+        database: String,
         /// Why.
         reason: String,
+    },
+    /// Another process writes to the database.
+    #[error("another process uses the database {database}; stop it, or set DATABASE_URL to another")]
+    Taken {
+        /// Which database.
+        database: String,
     },
     /// The file is damaged.
     #[error(

@@ -5,7 +5,7 @@ use super::schema::{
     account_holders, accounts, companies, devices, journal, journal_texts, outbox, principals,
     sites,
 };
-use super::{Connection, StorageError};
+use super::{Backend, Connection, StorageError};
 use crate::domain::access::FIRST_SUBJECT;
 use crate::domain::{AccountId, DeviceAddress, Entry, Fact, Money, Reach, Slug};
 use diesel::prelude::*;
@@ -48,7 +48,7 @@ pub fn find_account(
     Ok(found.and_then(account_view))
 }
 
-type AccountQuery<'a> = accounts::BoxedQuery<'a, diesel::sqlite::Sqlite>;
+type AccountQuery<'a> = accounts::BoxedQuery<'a, Backend>;
 
 /// The accounts within reach.
 fn accounts_within<'a>(within: &Reach) -> AccountQuery<'a> {

@@ -7,7 +7,7 @@
 //! and clients repeat under the same key.
 
 use super::access::{self, Access, AccessAnswer, AccessOrder, AccessRefusal, AccessSettings};
-use super::connection::{Location, reopen_writer};
+use super::connection::{Location, begin, commit, reopen_writer};
 use super::hub::{self, Hub, HubAnswer, HubOrder, HubRefusal, HubSettings};
 use super::ledger::{Lane, Undecided};
 use super::schema::{outbox, outbox_quarantine};
@@ -15,7 +15,6 @@ use super::{Connection, Feed, StorageError};
 use crate::clock::Clock;
 use crate::domain::{Decision, Order};
 use crate::instruments::Instruments;
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -236,15 +235,6 @@ struct Session {
 
 impl Session {
     fn open(parts: &WriterParts) -> Result<Self, StorageError> {
-        let path = parts.location.path();
-        if !path.exists() {
-            // To open it would make an empty one, and hide that the disk is gone.
-            let reason = "the file is not there any more".to_owned();
-            return Err(StorageError::Open {
-                path: path.to_owned(),
-                reason,
-            });
-        }
         let mut connection = reopen_writer(&parts.location)?;
         let lane = Lane::load(&mut connection, parts.company)?;
         let hub = Hub::load(&mut connection, parts.hub.clone(), parts.clock.now())?;
@@ -352,7 +342,7 @@ fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(
         hub,
         access,
     } = session;
-    AnsiTransactionManager::begin_transaction_sql(connection, "BEGIN IMMEDIATE")?;
+    begin(connection)?;
     let now = clock.now();
     for (order, (_, result)) in group.orders.iter().zip(&mut group.decided) {
         *result = match lane.decide(connection, order, now) {
@@ -381,7 +371,7 @@ fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(
         write_outbox(connection, update, now)?;
     }
     fail::fail_point!("writer::before_commit");
-    AnsiTransactionManager::commit_transaction(connection)?;
+    commit(connection)?;
     fail::fail_point!("writer::after_commit");
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! What is acknowledged stays, whatever the disk, the clock and the clients do.
 
 use crate::support::audit::open;
+use crate::support::mariadb::on_files;
 #[cfg(feature = "failpoints")]
 use crate::support::raw;
 use crate::support::{Atalaya, Client, Watched, access, audit, eventually, has_tool, run};
 use atalaya::application::Application;
 use atalaya::clock::Clock;
 use atalaya::config::{Config, ServeArgs};
+use atalaya::storage::Location;
 use clap::Parser;
 use diesel::prelude::*;
 use futures_util::future::join_all;
@@ -53,6 +55,9 @@ async fn fail_every_flush(process: u32) -> Option<Watched> {
 
 #[actix_web::test]
 async fn a_flush_that_fails_is_no_success_and_ends_the_process() {
+    if !on_files() {
+        return;
+    }
     let mut atalaya = Atalaya::without_mqtt().start().await;
     let client = atalaya.client();
     client.open_with("1", "100.00").await;
@@ -132,6 +137,9 @@ impl Drop for SmallDisk {
 
 #[actix_web::test]
 async fn a_full_disk_refuses_writes_answers_reads_and_recovers() {
+    if !on_files() {
+        return;
+    }
     let Some(disk) = SmallDisk::mount("8m") else {
         return;
     };
@@ -178,12 +186,15 @@ async fn a_full_disk_refuses_writes_answers_reads_and_recovers() {
             again.text()
         );
     }
-    audit(&database).unwrap();
+    audit(&Location::Sqlite(database)).unwrap();
 }
 
 /// Waits longer than the busy timeout of five seconds, so it takes some.
 #[actix_web::test]
 async fn a_lock_that_another_process_holds_is_waited_for_and_survived() {
+    if !on_files() {
+        return;
+    }
     let atalaya = Atalaya::without_mqtt().start().await;
     let client = atalaya.client();
     client.open_with("1", "100.00").await;
@@ -207,7 +218,7 @@ fn copy_of(atalaya: &Atalaya) -> Atalaya {
     std::fs::create_dir_all(copy.folder().join("data")).unwrap();
     for suffix in ["", "-wal"] {
         let file = |atalaya: &Atalaya| {
-            let mut name = atalaya.database().into_os_string();
+            let mut name = atalaya.file().into_os_string();
             name.push(suffix);
             PathBuf::from(name)
         };
@@ -222,6 +233,9 @@ fn log_of(atalaya: &Atalaya) -> PathBuf {
 
 #[actix_web::test]
 async fn a_power_cut_keeps_what_was_acknowledged_before_it() {
+    if !on_files() {
+        return;
+    }
     let atalaya = Atalaya::without_mqtt().start().await;
     let client = atalaya.client();
     client.open_with("1", "100.00").await;
@@ -319,7 +333,7 @@ struct Number {
     number: i64,
 }
 
-fn number(database: &Path, sql: &str) -> usize {
+fn number(database: &Location, sql: &str) -> usize {
     let found: Number = diesel::sql_query(sql)
         .get_result(&mut open(database))
         .unwrap();
@@ -328,9 +342,13 @@ fn number(database: &Path, sql: &str) -> usize {
 
 #[actix_web::test]
 async fn a_damaged_page_keeps_it_from_starting() {
+    if !on_files() {
+        return;
+    }
     let atalaya = a_closed_database().await;
     let database = atalaya.database();
-    let whole = std::fs::read(&database).unwrap();
+    let file = atalaya.file();
+    let whole = std::fs::read(&file).unwrap();
     let page = number(
         &database,
         "SELECT page_size AS number FROM pragma_page_size",
@@ -352,7 +370,7 @@ async fn a_damaged_page_keeps_it_from_starting() {
         ("the children of an interior page", journal + 12, 8),
         ("the head of the accounts", accounts, 8),
     ] {
-        let damaged = flip(&database, offset, length);
+        let damaged = flip(&file, offset, length);
         let ended = run(atalaya.command());
         assert!(
             matches!(ended.code, Some(code) if code != 0),
@@ -369,10 +387,10 @@ async fn a_damaged_page_keeps_it_from_starting() {
         );
         assert!(ended.stdout.is_empty(), "{what}: {ended:?}");
         assert!(
-            std::fs::read(&database).unwrap() == damaged,
+            std::fs::read(&file).unwrap() == damaged,
             "{what}: the file was touched"
         );
-        std::fs::write(&database, &whole).unwrap();
+        std::fs::write(&file, &whole).unwrap();
     }
 }
 
@@ -410,6 +428,9 @@ async fn the_chain_and_the_sums_hold_after_a_mixed_load() {
     let rows = audit(&atalaya.database()).unwrap();
     assert!(rows > 200, "{rows}");
     atalaya.terminate().await;
+    if !on_files() {
+        return;
+    }
 
     let changes = [
         (
@@ -529,7 +550,7 @@ async fn a_clock_that_jumps_changes_no_order_and_breaks_nothing() {
     assert_eq!(ids.len(), 7, "each has an id of its own");
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
-    audit(&database).unwrap();
+    audit(&Location::Sqlite(database)).unwrap();
 }
 
 // ---- overload and clients that leave -----------------------------------------------------------

@@ -9,6 +9,7 @@ use crate::storage::schema::{
     alert_kinds, alert_messages, alerts, broker_windows, companies, device_keys, device_passwords,
     device_types, device_windows, devices, rules, sites,
 };
+use crate::storage::connection::on_each;
 use crate::storage::steps::{priority_code, state_code, state_of};
 use diesel::backend::Backend;
 use diesel::prelude::*;
@@ -371,13 +372,7 @@ impl Row {
                 device,
                 sealed: Some(sealed),
                 changed_at,
-            } => diesel::replace_into(device_passwords::table)
-                .values((
-                    device_passwords::device_id.eq(device),
-                    device_passwords::sealed.eq(sealed),
-                    device_passwords::changed_at.eq(changed_at),
-                ))
-                .execute(connection)?,
+            } => put_password(connection, device, &sealed, changed_at)?,
             Self::Password { device, .. } => {
                 diesel::delete(device_passwords::table.find(device)).execute(connection)?
             }
@@ -420,11 +415,28 @@ fn put_device_type(
         .execute(connection)
 }
 
+/// Writes what a device signs in with at the broker.
+fn put_password(
+    connection: &mut Connection,
+    device: i64,
+    sealed: &[u8],
+    changed_at: i64,
+) -> QueryResult<usize> {
+    let row = (
+        device_passwords::device_id.eq(device),
+        device_passwords::sealed.eq(sealed),
+        device_passwords::changed_at.eq(changed_at),
+    );
+    on_each!(connection, |inner| diesel::replace_into(device_passwords::table)
+        .values(row)
+        .execute(inner))
+}
+
 /// Writes a kind, new or in the place of its older state.
 pub(super) fn put_kind(connection: &mut Connection, row: &AlertKindRow) -> QueryResult<usize> {
-    diesel::replace_into(alert_kinds::table)
+    on_each!(connection, |inner| diesel::replace_into(alert_kinds::table)
         .values(row)
-        .execute(connection)
+        .execute(inner))
 }
 
 /// The algorithm's code in `device_keys`.
@@ -475,23 +487,25 @@ pub(super) fn write_window(
     heard_at: i64,
 ) -> Result<(), StorageError> {
     if key < 0 {
-        diesel::replace_into(broker_windows::table)
-            .values((
-                broker_windows::device_id.eq(device),
-                broker_windows::sequence.eq(window.to_bytes()),
-                broker_windows::heard_at.eq(heard_at),
-            ))
-            .execute(connection)?;
+        let row = (
+            broker_windows::device_id.eq(device),
+            broker_windows::sequence.eq(window.to_bytes()),
+            broker_windows::heard_at.eq(heard_at),
+        );
+        on_each!(connection, |inner| diesel::replace_into(broker_windows::table)
+            .values(row)
+            .execute(inner))?;
         return Ok(());
     }
-    diesel::replace_into(device_windows::table)
-        .values((
-            device_windows::key_id.eq(key),
-            device_windows::device_id.eq(device),
-            device_windows::sequence.eq(window.to_bytes()),
-            device_windows::heard_at.eq(heard_at),
-        ))
-        .execute(connection)?;
+    let row = (
+        device_windows::key_id.eq(key),
+        device_windows::device_id.eq(device),
+        device_windows::sequence.eq(window.to_bytes()),
+        device_windows::heard_at.eq(heard_at),
+    );
+    on_each!(connection, |inner| diesel::replace_into(device_windows::table)
+        .values(row)
+        .execute(inner))?;
     Ok(())
 }
 

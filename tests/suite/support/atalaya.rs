@@ -1,6 +1,8 @@
 //! The real binary, in a folder of its own, to be killed and started again.
 
+use super::mariadb::Schema;
 use super::{Client, Mosquitto, access, eventually, free_port, logins};
+use atalaya::storage::Location;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,8 @@ pub const ADMIN_PASSWORD: &str = "correct horse battery";
 pub struct Atalaya {
     folder: TempDir,
     settings: Vec<(String, String)>,
+    /// Where it keeps its data on a server of databases, if it does.
+    schema: Option<Schema>,
     child: Option<Child>,
     pub http_port: u16,
     pub mqtt_port: u16,
@@ -48,6 +52,7 @@ impl Settings {
         Atalaya {
             folder: tempfile::tempdir().unwrap(),
             settings: self.0,
+            schema: Schema::create(),
             child: None,
             http_port: free_port(),
             mqtt_port: free_port(),
@@ -117,6 +122,7 @@ impl Atalaya {
             .env("ADMIN_TOKEN", access::ADMIN_TOKEN)
             // A hash takes its time, and most tests need no admin's password.
             .env("ADMIN_PASSWORD", ADMIN_PASSWORD)
+            .envs(self.schema.iter().map(|s| ("DATABASE_URL", s.url())))
             .envs(
                 self.settings
                     .iter()
@@ -186,7 +192,16 @@ impl Atalaya {
         self.folder.path()
     }
 
-    pub fn database(&self) -> PathBuf {
+    /// Where its database is.
+    pub fn database(&self) -> Location {
+        match &self.schema {
+            Some(schema) => Location::parse(schema.url()).unwrap(),
+            None => Location::Sqlite(self.file()),
+        }
+    }
+
+    /// The file of its database, for tests that are about files.
+    pub fn file(&self) -> PathBuf {
         self.folder.path().join("data/atalaya.db")
     }
 

@@ -5,21 +5,29 @@ use atalaya::storage::rows::JournalRow;
 use atalaya::storage::schema::{
     accounts, alert_messages, alerts, device_keys, installation, journal, journal_texts, lanes,
 };
-use atalaya::storage::{Connection, chain};
+use atalaya::storage::{Connection, Location, chain, connection};
 use diesel::prelude::*;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
-/// Opens an SQLite file beside whoever uses it.
-pub fn open(database: &Path) -> Connection {
-    let mut connection =
-        <Connection as diesel::Connection>::establish(database.to_str().unwrap()).unwrap();
-    diesel::sql_query("PRAGMA busy_timeout = 10000")
-        .execute(&mut connection)
-        .unwrap();
-    connection
+/// Opens a database beside whoever uses it.
+pub fn open(database: &Location) -> Connection {
+    connection::open(database).unwrap()
+}
+
+/// Begins to read a database as it is at this moment, whoever goes on using it.
+fn begin(connection: &mut Connection) {
+    let begin = match connection {
+        Connection::Sqlite(_) => "BEGIN",
+        #[cfg(feature = "mysql")]
+        Connection::Mysql(_) => {
+            let level = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+            diesel::sql_query(level).execute(connection).unwrap();
+            "START TRANSACTION WITH CONSISTENT SNAPSHOT"
+        }
+    };
+    diesel::sql_query(begin).execute(connection).unwrap();
 }
 
 const POSTED: i32 = 2;
@@ -42,10 +50,9 @@ struct State {
 /// one more, each posting naming the one before it, each alert taking the steps that it may, each
 /// text the one whose digest is in the chain, each message used once, and the tables saying the
 /// same as the journal. The error says what is wrong first.
-pub fn audit(database: &Path) -> Result<usize, String> {
+pub fn audit(database: &Location) -> Result<usize, String> {
     let connection = &mut open(database);
-    // Whoever uses the file may go on; this is how it was at one moment.
-    diesel::sql_query("BEGIN").execute(connection).unwrap();
+    begin(connection);
     let rows: Vec<JournalRow> = journal::table
         .order(journal::seq.asc())
         .select(JournalRow::as_select())

@@ -11,6 +11,7 @@ pub mod field;
 pub mod guest;
 pub mod hub;
 pub mod logins;
+pub mod mariadb;
 pub mod mosquitto;
 pub mod patient;
 pub mod raw;

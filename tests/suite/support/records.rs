@@ -1,14 +1,15 @@
-//! What stands in the database file, read by a connection of the test's own.
+//! What stands in the database, read by a connection of the test's own.
 
 use super::Atalaya;
+use super::audit::open;
+use atalaya::storage::{Backend, Connection, Location};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-/// The file of one Atalaya; it may run or not.
-pub struct Records(PathBuf);
+/// The database of one Atalaya; it may run or not.
+pub struct Records(Location);
 
 /// An account as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
@@ -51,13 +52,9 @@ impl Records {
 
     fn load<T>(&self, sql: &str) -> Vec<T>
     where
-        T: QueryableByName<diesel::sqlite::Sqlite> + 'static,
+        T: QueryableByName<Backend> + 'static,
     {
-        let mut file = SqliteConnection::establish(self.0.to_str().unwrap()).unwrap();
-        diesel::sql_query("PRAGMA busy_timeout = 10000")
-            .execute(&mut file)
-            .unwrap();
-        diesel::sql_query(sql).load(&mut file).unwrap()
+        diesel::sql_query(sql).load(&mut open(&self.0)).unwrap()
     }
 
     /// The one number that `expression` stands for.
@@ -89,8 +86,14 @@ impl Records {
 
     /// Whether a writer is in the middle of a transaction.
     pub fn is_being_written(&self) -> bool {
-        let mut file = SqliteConnection::establish(self.0.to_str().unwrap()).unwrap();
-        file.batch_execute("BEGIN IMMEDIATE; ROLLBACK").is_err()
+        match &mut open(&self.0) {
+            Connection::Sqlite(file) => file.batch_execute("BEGIN IMMEDIATE; ROLLBACK").is_err(),
+            #[cfg(feature = "mysql")]
+            Connection::Mysql(_) => {
+                // Transactions that hold a lock; the one that asks holds none.
+                self.number("SELECT count(*) FROM information_schema.innodb_trx WHERE trx_rows_locked > 0") > 0
+            }
+        }
     }
 
     /// The topics of the messages that were given up.
