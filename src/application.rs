@@ -592,21 +592,21 @@ fn lock(config: &Config) -> Result<Vec<File>, ApplicationError> {
         locks.push((PathBuf::from(name), "DATABASE_URL"));
     }
     locks
-    .into_iter()
-    .map(|(path, setting)| {
-        let file = File::create(&path).map_err(|source| {
-            let path = path.clone();
-            ApplicationError::Folder {
-                path,
-                setting,
-                source,
-            }
-        })?;
-        file.try_lock()
-            .map_err(|_| ApplicationError::Locked { path })?;
-        Ok(file)
-    })
-    .collect()
+        .into_iter()
+        .map(|(path, setting)| {
+            let file = File::create(&path).map_err(|source| {
+                let path = path.clone();
+                ApplicationError::Folder {
+                    path,
+                    setting,
+                    source,
+                }
+            })?;
+            file.try_lock()
+                .map_err(|_| ApplicationError::Locked { path })?;
+            Ok(file)
+        })
+        .collect()
 }
 
 type Started = (Option<Box<dyn EmbeddedBroker>>, Option<BrokerAddress>);

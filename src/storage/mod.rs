@@ -18,6 +18,7 @@ pub mod queries;
 pub mod registry_queries;
 pub mod rows;
 pub mod schema;
+mod setback;
 mod steps;
 pub mod vault;
 pub mod writer;
@@ -58,7 +59,9 @@ pub enum StorageError {
         reason: String,
     },
     /// Another process writes to the database.
-    #[error("another process uses the database {database}; stop it, or set DATABASE_URL to another")]
+    #[error(
+        "another process uses the database {database}; stop it, or set DATABASE_URL to another"
+    )]
     Taken {
         /// Which database.
         database: String,

@@ -418,7 +418,7 @@ async fn the_banner_tells_where_all_is_and_its_lines_work() {
             &http,
             &broker,
             &websocket,
-            "data/atalaya.db",
+            &atalaya.database().to_string(),
             "logs",
             "/ws",
             "/api/docs/",

@@ -122,7 +122,7 @@ impl Atalaya {
             .env("ADMIN_TOKEN", access::ADMIN_TOKEN)
             // A hash takes its time, and most tests need no admin's password.
             .env("ADMIN_PASSWORD", ADMIN_PASSWORD)
-            .envs(self.schema.iter().map(|s| ("DATABASE_URL", s.url())))
+            .envs(self.database_setting())
             .envs(
                 self.settings
                     .iter()
@@ -198,6 +198,11 @@ impl Atalaya {
             Some(schema) => Location::parse(schema.url()).unwrap(),
             None => Location::Sqlite(self.file()),
         }
+    }
+
+    /// What says where its database is, if that is not where it would be by itself.
+    pub fn database_setting(&self) -> Option<(&str, &str)> {
+        Some(("DATABASE_URL", self.schema.as_ref()?.url()))
     }
 
     /// The file of its database, for tests that are about files.

@@ -14,6 +14,8 @@ pub mod logins;
 pub mod mariadb;
 pub mod mosquitto;
 pub mod patient;
+#[cfg(feature = "mysql")]
+pub mod proxy;
 pub mod raw;
 pub mod records;
 pub mod run;
