@@ -12,6 +12,7 @@ use crate::actors::doorkeeper::{self, Doorkeeper, DoorkeeperParts, Trail};
 use crate::actors::metrics::{KeepHistory, MetricsActor, MetricsParts};
 use crate::actors::mqtt_intake::{IntakeParts, MqttIntake, StopListening};
 use crate::actors::mqtt_publisher::{Drain, MqttPublisher, PublisherParts};
+use crate::actors::session::tcp::TcpParts;
 use crate::actors::session::websocket::Lobby;
 use crate::actors::session_hub::{CloseAll, SessionHub};
 use crate::actors::statistics::StatisticsActor;
@@ -39,6 +40,7 @@ use crate::storage::{
     AccessCommand, AccessOrder, AccessSettings, AccessView, Feed, Head, HubSettings, HubView,
     Installation, Location, ReadPool, StorageError, Writer, access, queries, registry_queries,
 };
+use crate::tcp::{Room, TcpServer};
 use crate::tls;
 use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
@@ -103,6 +105,9 @@ pub enum ApplicationError {
     /// The HTTP server ended by itself.
     #[error("the HTTP server ended: {0}")]
     Http(std::io::Error),
+    /// The port of terminals cannot be served.
+    #[error("terminals cannot be served: {0}")]
+    Tcp(std::io::Error),
     /// The first admin, or what `--demo` makes, could not be made.
     #[error("{0}")]
     FirstRun(String),
@@ -112,7 +117,9 @@ pub enum ApplicationError {
 pub struct Application {
     config: Config,
     http: SocketAddr,
+    terminals: SocketAddr,
     server: Server,
+    tcp: TcpServer,
     writer: Writer,
     hub: Addr<SessionHub>,
     intake: Option<Addr<MqttIntake>>,
@@ -132,7 +139,8 @@ impl Application {
     /// [`ApplicationError`] says which setting to change.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, ApplicationError> {
         let locks = lock(&config)?;
-        let (listener, http) = listen(&config)?;
+        let (listener, http) = listen(config.http, "HTTP_PORT or BIND_ADDRESS")?;
+        let (tcp, terminals) = listen(config.terminals, "SERVER_PORT or BIND_ADDRESS")?;
         let registry = Registry::new();
         let instruments = Instruments::new(&registry)?;
         let storage = open_storage(&config, &clock, &instruments)?;
@@ -161,6 +169,7 @@ impl Application {
             doorkeeper,
             trail,
         } = actors;
+        let view = Arc::clone(&storage.hub);
         let has_broker = publisher.is_some();
         let readiness = Readiness::new(
             storage.readers.clone(),
@@ -192,6 +201,27 @@ impl Application {
             limits: limits.clone(),
             places: Arc::new(Semaphore::new(config.max_connections * 3 / 4)),
         };
+        let tcp = TcpServer::start(
+            tcp,
+            TcpParts {
+                desk: desk.clone(),
+                hub: hub.clone(),
+                instruments: instruments.clone(),
+                limits: limits.clone(),
+                access: Arc::clone(&storage.access),
+                trusted: Arc::new(config.trusted.clone()),
+                view,
+                trail: trail.clone(),
+                clock: clock.clone(),
+                zone: config.zone.clone(),
+            },
+            Room {
+                connections: config.max_connections,
+                per_address: config.max_per_address,
+            },
+            config.terminals_tls.as_ref().map(tls::server).transpose()?,
+        );
+        let tcp = tcp.await.map_err(ApplicationError::Tcp)?;
         let parts = HttpParts {
             desk,
             lobby,
@@ -214,7 +244,9 @@ impl Application {
         Ok(Self {
             config,
             http,
+            terminals,
             server,
+            tcp,
             writer,
             hub,
             intake,
@@ -231,6 +263,12 @@ impl Application {
     #[must_use]
     pub const fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where terminals are listened to.
+    #[must_use]
+    pub const fn terminals(&self) -> SocketAddr {
+        self.terminals
     }
 
     /// Where the embedded broker listens: MQTT, and MQTT over WebSocket.
@@ -262,6 +300,7 @@ impl Application {
         let Self {
             config,
             mut server,
+            tcp,
             writer,
             hub,
             intake,
@@ -286,7 +325,7 @@ impl Application {
         {
             log::warn!("the intake is gone: {error}");
         }
-        close_edges(server, handle, &hub).await;
+        close_edges(server, handle, &tcp, &hub).await;
         if let Some(publisher) = publisher {
             let drain = Drain {
                 within: config.shutdown_timeout,
@@ -312,15 +351,19 @@ impl Application {
     }
 }
 
-fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), ApplicationError> {
-    let bound = TcpListener::bind(config.http).and_then(|listener| {
+/// Binds a port before anything is started, so that one in use is told at once.
+fn listen(
+    address: SocketAddr,
+    setting: &'static str,
+) -> Result<(TcpListener, SocketAddr), ApplicationError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     });
     bound.map_err(|source| ApplicationError::Port {
-        address: config.http,
-        setting: "HTTP_PORT or BIND_ADDRESS",
+        address,
+        setting,
         source,
     })
 }
@@ -547,7 +590,13 @@ fn intake_id(publisher: &str) -> String {
 }
 
 /// Stops listening, lets requests under way finish and tells sessions to leave.
-async fn close_edges(server: Server, handle: ServerHandle, hub: &Addr<SessionHub>) {
+async fn close_edges(
+    server: Server,
+    handle: ServerHandle,
+    tcp: &TcpServer,
+    hub: &Addr<SessionHub>,
+) {
+    tcp.close();
     let stopping = actix::spawn(async move { tokio::join!(handle.stop(true), server).1 });
     if let Err(error) = hub.send(CloseAll).await {
         log::warn!("the hub is gone: {error}");
@@ -557,6 +606,7 @@ async fn close_edges(server: Server, handle: ServerHandle, hub: &Addr<SessionHub
         Ok(Err(error)) => log::warn!("the HTTP server ended badly: {error}"),
         Err(error) => log::warn!("the HTTP server was not awaited: {error}"),
     }
+    within("the end of terminals' sessions", tcp.closed()).await;
 }
 
 /// Starts an actor on a thread of its own, so that a busy one holds up no other.

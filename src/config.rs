@@ -945,7 +945,12 @@ mod tests {
         let open = [&tls[..], &["--bind-address", "0.0.0.0"]].concat();
         let with = |more: &[&str]| config(&[&open[..], more].concat()).unwrap();
         assert!(with(&[]).terminals.ip().is_loopback());
-        assert!(!with(&["--allow-remote", "sin-tls"]).terminals.ip().is_loopback());
+        assert!(
+            !with(&["--allow-remote", "sin-tls"])
+                .terminals
+                .ip()
+                .is_loopback()
+        );
         let secured = with(&["--server-tls", "on"]);
         assert!(!secured.terminals.ip().is_loopback() && secured.terminals_tls.is_some());
     }

@@ -149,10 +149,7 @@ pub fn verb(line: &[u8]) -> Option<(Verb, &str)> {
 /// # Errors
 /// [`Fault`].
 pub fn command(verb: Verb, rest: &str) -> Result<Command, Fault> {
-    let words: Vec<&str> = rest
-        .split(BLANKS)
-        .filter(|word| !word.is_empty())
-        .collect();
+    let words: Vec<&str> = rest.split(BLANKS).filter(|word| !word.is_empty()).collect();
     match (verb, words.as_slice()) {
         (Verb::Authenticate, [token]) => Token::parse(token)
             .map(Command::Authenticate)

@@ -208,6 +208,9 @@ mod tests {
     fn whoever_cannot_know_is_told_to_look_first() {
         let lost = Problem::of(ProblemKind::StorageUnavailable);
         assert_eq!(problem(Verb::Deposit, &lost), UNCERTAIN);
-        assert_eq!(problem(Verb::Balance, &lost), "ERROR|Servicio no disponible");
+        assert_eq!(
+            problem(Verb::Balance, &lost),
+            "ERROR|Servicio no disponible"
+        );
     }
 }

@@ -32,6 +32,7 @@ pub struct Buffer {
 impl Buffer {
     /// Where to read into.
     pub fn room(&mut self) -> &mut BytesMut {
+        self.bytes.reserve(LONGEST);
         &mut self.bytes
     }
 
