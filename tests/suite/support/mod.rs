@@ -19,6 +19,7 @@ pub mod run;
 pub mod schema;
 pub mod stage;
 pub mod subscriber;
+pub mod terminal;
 pub mod watched;
 pub mod web_socket;
 
@@ -30,6 +31,7 @@ pub use patient::PatientDevice;
 pub use records::Records;
 pub use run::{has_tool, run};
 pub use subscriber::{Message, Subscriber};
+pub use terminal::Terminal;
 pub use watched::Watched;
 pub use web_socket::WebSocket;
 
