@@ -147,16 +147,7 @@ impl Application {
         let people = TokenGate::new(Arc::clone(&storage.access), clock.clone());
         let (broker, address) = start_broker(&config, http, &storage.hub, people).await?;
         let actors = start_actors(&config, &clock, &storage, address, registry, &instruments)?;
-        let welcome = first_run::first_run(
-            &config,
-            &Helpers {
-                accounts: &actors.accounts,
-                doorkeeper: &actors.doorkeeper,
-                access: &storage.access,
-            },
-        )
-        .await?;
-
+        let welcome = welcome(&config, &actors, &storage).await?;
         let Actors {
             accounts,
             statistics,
@@ -201,39 +192,20 @@ impl Application {
             limits: limits.clone(),
             places: Arc::new(Semaphore::new(config.max_connections * 3 / 4)),
         };
-        let tcp = TcpServer::start(
-            tcp,
-            TcpParts {
-                desk: desk.clone(),
-                hub: hub.clone(),
-                instruments: instruments.clone(),
-                limits: limits.clone(),
-                access: Arc::clone(&storage.access),
-                trusted: Arc::new(config.trusted.clone()),
-                view,
-                trail: trail.clone(),
-                clock: clock.clone(),
-                zone: config.zone.clone(),
-            },
-            Room {
-                connections: config.max_connections,
-                per_address: config.max_per_address,
-            },
-            config.terminals_tls.as_ref().map(tls::server).transpose()?,
-        );
-        let tcp = tcp.await.map_err(ApplicationError::Tcp)?;
+        let door = Door {
+            access: storage.access,
+            trail,
+            limits,
+            clock: clock.clone(),
+        };
+        let tcp = serve_terminals(&config, tcp, (&lobby, &door), view).await?;
         let parts = HttpParts {
             desk,
             lobby,
             metrics: metrics.clone(),
             instruments,
             readiness: readiness.clone(),
-            door: Door {
-                access: storage.access,
-                trail,
-                limits,
-                clock: clock.clone(),
-            },
+            door,
             allowed_origins: Arc::new(config.allowed_origins.clone()),
             max_connections: config.max_connections,
             max_per_address: config.max_per_address,
@@ -366,6 +338,47 @@ fn listen(
         setting,
         source,
     })
+}
+
+/// Makes what there must be at the first start.
+async fn welcome(
+    config: &Config,
+    actors: &Actors,
+    storage: &Storage,
+) -> Result<Welcome, ApplicationError> {
+    let helpers = Helpers {
+        accounts: &actors.accounts,
+        doorkeeper: &actors.doorkeeper,
+        access: &storage.access,
+    };
+    first_run::first_run(config, &helpers).await
+}
+
+async fn serve_terminals(
+    config: &Config,
+    listener: TcpListener,
+    (lobby, door): (&Lobby, &Door),
+    view: Arc<HubView>,
+) -> Result<TcpServer, ApplicationError> {
+    let parts = TcpParts {
+        desk: lobby.desk.clone(),
+        hub: lobby.hub.clone(),
+        instruments: lobby.instruments.clone(),
+        limits: door.limits.clone(),
+        access: Arc::clone(&door.access),
+        trusted: Arc::new(config.trusted.clone()),
+        view,
+        trail: door.trail.clone(),
+        clock: door.clock.clone(),
+        zone: config.zone.clone(),
+    };
+    let room = Room {
+        connections: config.max_connections,
+        per_address: config.max_per_address,
+    };
+    let tls = config.terminals_tls.as_ref().map(tls::server).transpose()?;
+    let served = TcpServer::start(listener, parts, room, tls).await;
+    served.map_err(ApplicationError::Tcp)
 }
 
 /// Waits for one step of the end, but not for ever: what it was to do is safe to leave undone.

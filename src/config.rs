@@ -709,49 +709,9 @@ impl TryFrom<ServeArgs> for Config {
         }
         let database =
             Location::parse(&args.database_url).map_err(|e| ConfigError(e.to_string()))?;
-        let at = |port| SocketAddr::new(args.bind_address, port);
-        // Beside TLS the plain ports are for this machine alone.
-        let plain = |port| match (&tls, args.allow_remote) {
-            (Some(_), None) if !args.bind_address.is_loopback() => {
-                SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
-            }
-            _ => at(port),
-        };
-        let terminals_tls = match (args.server_tls, &tls) {
-            (Switch::Off, _) => None,
-            (Switch::On, Some(identity)) => Some(identity.clone()),
-            (Switch::On, None) => {
-                return Err(ConfigError(
-                    "SERVER_TLS=on needs TLS_CERT_FILE and TLS_KEY_FILE".to_owned(),
-                ));
-            }
-        };
-        let terminals = match &terminals_tls {
-            Some(_) => at(args.server_port),
-            None => plain(args.server_port),
-        };
-        let mqtt = match (
-            args.mqtt,
-            args.mqtt_broker_host.filter(|host| !host.is_empty()),
-        ) {
-            (MqttMode::Off, _) => MqttConfig::Off,
-            (MqttMode::On, Some(host)) => MqttConfig::External {
-                host,
-                port: args.mqtt_broker_port,
-                login: args.credentials.resolve()?,
-                tls: args.mqtt_tls.resolve()?,
-            },
-            (MqttMode::On, None) if cfg!(feature = "embedded-broker") => MqttConfig::Embedded {
-                tcp: plain(args.mqtt_broker_port),
-                websocket: plain(args.mqtt_ws_port),
-                tls: tls.is_some().then(|| at(args.mqtt_tls_port)),
-            },
-            (MqttMode::On, None) => {
-                return Err(ConfigError(
-                    "this build has no embedded broker; set MQTT_BROKER_HOST, or MQTT=off".into(),
-                ));
-            }
-        };
+        let ports = Ports::new(&args, tls.is_some());
+        let (terminals, terminals_tls) = terminals(&args, &ports, tls.as_ref())?;
+        let mqtt = broker(&args, &ports, tls.is_some())?;
         let trusted = if args.demo && args.tcp_trusted.is_empty() {
             TrustedNetwork::loopback(&args.empresa)
         } else {
@@ -771,7 +731,7 @@ impl TryFrom<ServeArgs> for Config {
             database,
             data_dir: args.data_dir,
             log_dir: args.logs.log_dir,
-            http: at(args.http_port),
+            http: ports.at(args.http_port),
             terminals,
             terminals_tls,
             zone: zone(args.tz.as_deref())?,
@@ -798,6 +758,73 @@ impl TryFrom<ServeArgs> for Config {
             },
             alert_bounce: Duration::from_millis(args.alert_bounce_ms),
         })
+    }
+}
+
+/// What ports bind to.
+struct Ports {
+    all: IpAddr,
+    /// Those on which no TLS is spoken.
+    plain: IpAddr,
+}
+
+impl Ports {
+    /// Beside TLS the plain ports are for this machine alone.
+    fn new(args: &ServeArgs, has_tls: bool) -> Self {
+        let is_open = !args.bind_address.is_loopback();
+        let plain = if is_open && has_tls && args.allow_remote.is_none() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        } else {
+            args.bind_address
+        };
+        Self {
+            all: args.bind_address,
+            plain,
+        }
+    }
+
+    const fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.all, port)
+    }
+
+    const fn plain(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.plain, port)
+    }
+}
+
+/// What the port of terminals binds to, and what it shows over TLS.
+fn terminals(
+    args: &ServeArgs,
+    ports: &Ports,
+    tls: Option<&tls::Identity>,
+) -> Result<(SocketAddr, Option<tls::Identity>), ConfigError> {
+    match (args.server_tls, tls) {
+        (Switch::Off, _) => Ok((ports.plain(args.server_port), None)),
+        (Switch::On, Some(identity)) => Ok((ports.at(args.server_port), Some(identity.clone()))),
+        (Switch::On, None) => Err(ConfigError(
+            "SERVER_TLS=on needs TLS_CERT_FILE and TLS_KEY_FILE".to_owned(),
+        )),
+    }
+}
+
+fn broker(args: &ServeArgs, ports: &Ports, has_tls: bool) -> Result<MqttConfig, ConfigError> {
+    let elsewhere = args.mqtt_broker_host.clone();
+    match (args.mqtt, elsewhere.filter(|host| !host.is_empty())) {
+        (MqttMode::Off, _) => Ok(MqttConfig::Off),
+        (MqttMode::On, Some(host)) => Ok(MqttConfig::External {
+            host,
+            port: args.mqtt_broker_port,
+            login: args.credentials.resolve()?,
+            tls: args.mqtt_tls.resolve()?,
+        }),
+        (MqttMode::On, None) if cfg!(feature = "embedded-broker") => Ok(MqttConfig::Embedded {
+            tcp: ports.plain(args.mqtt_broker_port),
+            websocket: ports.plain(args.mqtt_ws_port),
+            tls: has_tls.then(|| ports.at(args.mqtt_tls_port)),
+        }),
+        (MqttMode::On, None) => Err(ConfigError(
+            "this build has no embedded broker; set MQTT_BROKER_HOST, or MQTT=off".into(),
+        )),
     }
 }
 

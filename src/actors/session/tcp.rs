@@ -190,16 +190,13 @@ impl TcpSession {
 
     /// What is asked, and by whom; or what is said at once.
     fn hear(&mut self, bytes: &[u8]) -> Result<(Verb, Command, Caller), Said> {
-        let is_first = std::mem::take(&mut self.is_new);
-        let Some((verb, rest)) = line::verb(bytes) else {
-            let said = self.fault(None, Fault::Unrecognised);
+        let heard = line::verb(bytes);
+        if std::mem::take(&mut self.is_new) && heard.is_none() {
             // A browser, a scanner, a client of TLS: nothing of what follows is for us.
-            return Err(if is_first {
-                hang_up(said.text, "protocol")
-            } else {
-                said
-            });
-        };
+            let said = self.fault(None, Fault::Unrecognised);
+            return Err(hang_up(said.text, "protocol"));
+        }
+        let verb = heard.map(|(verb, _)| verb);
         if self.shown.as_ref().is_some_and(|(_, pass)| !pass.is_good()) {
             // The hub is about to end this session; until then nothing is done for it.
             let said = self.problem(verb, ProblemKind::InvalidToken.into());
@@ -210,9 +207,12 @@ impl TcpSession {
             let problem = Problem::of(ProblemKind::TooManyRequests).after_seconds(wait);
             return Err(self.problem(verb, problem));
         }
+        let Some((verb, rest)) = heard else {
+            return Err(self.fault(None, Fault::Unrecognised));
+        };
         let is_open = matches!(verb, Verb::Authenticate | Verb::Quit);
         if !is_open && !caller.identity.is_somebody() {
-            return Err(self.problem(verb, ProblemKind::Unauthenticated.into()));
+            return Err(self.problem(Some(verb), ProblemKind::Unauthenticated.into()));
         }
         match line::command(verb, rest) {
             Ok(command) => Ok((verb, command, caller)),
@@ -240,9 +240,9 @@ impl TcpSession {
         self.say(fault.text())
     }
 
-    fn problem(&self, verb: Verb, problem: Problem) -> Said {
+    fn problem(&self, verb: Option<Verb>, problem: Problem) -> Said {
         self.parts.desk.count_problem(&problem);
-        self.counted(Some(verb), problem.kind.code());
+        self.counted(verb, problem.kind.code());
         self.say(answer::problem(verb, &problem))
     }
 
@@ -252,7 +252,7 @@ impl TcpSession {
                 self.counted(Some(verb), "ok");
                 self.say(text)
             }
-            Err(failure) => self.problem(verb, failure.problem),
+            Err(failure) => self.problem(Some(verb), failure.problem),
         }
     }
 
@@ -263,16 +263,16 @@ impl TcpSession {
         ctx: &Context<Self>,
     ) -> ResponseActFuture<Self, Said> {
         let now = self.parts.clock.now();
-        let Some(standing) = self.parts.access.identify(token, now) else {
-            let said = self.problem(Verb::Authenticate, ProblemKind::InvalidToken.into());
-            return Box::pin(fut::ready(said));
-        };
-        let caller = Caller {
-            standing: Some(standing.clone()),
-            ..self.caller()
-        };
-        let Some(pass) = self.parts.desk.pass(&caller) else {
-            let said = self.problem(Verb::Authenticate, ProblemKind::InvalidToken.into());
+        let shown = self.parts.access.identify(token, now).and_then(|standing| {
+            let caller = Caller {
+                standing: Some(standing.clone()),
+                ..self.caller()
+            };
+            let pass = self.parts.desk.pass(&caller)?;
+            Some((standing, pass))
+        });
+        let Some((standing, pass)) = shown else {
+            let said = self.problem(Some(Verb::Authenticate), ProblemKind::InvalidToken.into());
             return Box::pin(fut::ready(said));
         };
         // From now on the hub looks at this token, and ends the session with it.

@@ -125,10 +125,11 @@ pub fn statistics(figures: &Statistics) -> String {
     )
 }
 
-/// Why `verb` was not done.
+/// Why `verb` was not done, or what was no command was not even looked at.
 #[must_use]
-pub fn problem(verb: Verb, problem: &Problem) -> String {
-    let is_transfer = verb == Verb::Transfer;
+pub fn problem(verb: Option<Verb>, problem: &Problem) -> String {
+    let is_transfer = verb == Some(Verb::Transfer);
+    let is_change = verb.is_some_and(Verb::is_change);
     let text = match problem.kind {
         ProblemKind::UnknownAccount if is_transfer => "Cuenta origen no existe",
         ProblemKind::UnknownAccount => "Cliente no encontrado",
@@ -150,7 +151,7 @@ pub fn problem(verb: Verb, problem: &Problem) -> String {
         ProblemKind::PasswordMustChange => "Debe cambiar su contraseña primero",
         ProblemKind::TooManyRequests => "Demasiadas solicitudes, espere un momento",
         ProblemKind::Overloaded => "Servidor ocupado, intente de nuevo",
-        ProblemKind::StorageUnavailable | ProblemKind::ShuttingDown if verb.is_change() => {
+        ProblemKind::StorageUnavailable | ProblemKind::ShuttingDown if is_change => {
             return UNCERTAIN.to_owned();
         }
         ProblemKind::StorageUnavailable | ProblemKind::ShuttingDown => "Servicio no disponible",
@@ -197,7 +198,7 @@ mod tests {
     fn every_problem_is_one_line_of_an_error() {
         for verb in Verb::ALL {
             for kind in ProblemKind::ALL {
-                let text = problem(verb, &Problem::of(*kind));
+                let text = problem(Some(verb), &Problem::of(*kind));
                 assert!(text.starts_with("ERROR|"), "{text}");
                 assert!(!text.contains(char::is_control), "{text}");
             }
@@ -207,9 +208,9 @@ mod tests {
     #[test]
     fn whoever_cannot_know_is_told_to_look_first() {
         let lost = Problem::of(ProblemKind::StorageUnavailable);
-        assert_eq!(problem(Verb::Deposit, &lost), UNCERTAIN);
+        assert_eq!(problem(Some(Verb::Deposit), &lost), UNCERTAIN);
         assert_eq!(
-            problem(Verb::Balance, &lost),
+            problem(Some(Verb::Balance), &lost),
             "ERROR|Servicio no disponible"
         );
     }

@@ -5,12 +5,13 @@
 //! each line is one.
 
 use bytes::{Buf, BytesMut};
+use std::fmt;
 
 /// The longest command in bytes. A name of two hundred characters fits.
 pub const LONGEST: usize = 1_024;
 
 /// A command as it came, without what ended it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Line {
     /// Its bytes.
     pub bytes: BytesMut,
@@ -18,12 +19,19 @@ pub struct Line {
     pub has_newline: bool,
 }
 
+/// A cédula or a token may stand in it.
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Line({} bytes)", self.bytes.len())
+    }
+}
+
 /// It is longer than [`LONGEST`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong;
 
 /// What has come and has not been answered.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Buffer {
     bytes: BytesMut,
     has_lines: bool,
