@@ -136,20 +136,28 @@ impl From<AmountError> for Fault {
 
 /// The verb of a line and what stands behind it; `None` where it is no line of this protocol.
 #[must_use]
-pub fn verb(line: &[u8]) -> Option<(Verb, &str)> {
-    let line = std::str::from_utf8(line).ok()?.trim_matches(BLANKS);
-    let (word, rest) = line.split_once(BLANKS).unwrap_or((line, ""));
+pub fn verb(line: &[u8]) -> Option<(Verb, &[u8])> {
+    let is_blank = |byte: &u8| BLANKS.contains(byte);
+    let start = line.iter().position(|byte| !is_blank(byte))?;
+    let line = &line[start..];
+    let end = line.iter().position(is_blank);
+    let (word, rest) = line.split_at(end.unwrap_or(line.len()));
     let mut all = Verb::ALL.into_iter();
-    let verb = all.find(|verb| verb.name().eq_ignore_ascii_case(word))?;
+    let verb = all.find(|verb| verb.name().as_bytes().eq_ignore_ascii_case(word))?;
     Some((verb, rest))
 }
 
-/// What `verb` asks with `rest` behind it.
+/// What `verb` asks with `rest` behind it, which is not UTF-8 where a terminal writes names in
+/// another encoding.
 ///
 /// # Errors
 /// [`Fault`].
-pub fn command(verb: Verb, rest: &str) -> Result<Command, Fault> {
-    let words: Vec<&str> = rest.split(BLANKS).filter(|word| !word.is_empty()).collect();
+pub fn command(verb: Verb, rest: &[u8]) -> Result<Command, Fault> {
+    let rest = std::str::from_utf8(rest).map_err(|_| Fault::Unrecognised)?;
+    let words: Vec<&str> = rest
+        .split(BLANKS.map(char::from))
+        .filter(|word| !word.is_empty())
+        .collect();
     match (verb, words.as_slice()) {
         (Verb::Authenticate, [token]) => Token::parse(token)
             .map(Command::Authenticate)
@@ -175,7 +183,7 @@ pub fn command(verb: Verb, rest: &str) -> Result<Command, Fault> {
 }
 
 /// What separates words. Any other control character stays part of its word, where it is refused.
-const BLANKS: [char; 2] = [' ', '\t'];
+const BLANKS: [u8; 2] = [b' ', b'\t'];
 
 fn account(word: &str) -> Result<AccountId, Fault> {
     AccountId::parse(word).map_err(|_| Fault::Unrecognised)
@@ -277,7 +285,9 @@ mod tests {
         ] {
             assert_eq!(parse(line), Err(Fault::Unrecognised), "{line:?}");
         }
-        assert_eq!(verb(b"CONSULTA \xff"), None);
+        let (consulta, rest) = verb(b"CONSULTA \xff").unwrap();
+        assert_eq!(command(consulta, rest), Err(Fault::Unrecognised));
+        assert_eq!(verb(b"CONSULTA\xff 1"), None);
         assert_eq!(verb(b"\x16\x03\x01\x02"), None);
         assert_eq!(parse("AUTENTICAR short"), Err(Fault::NotAToken));
     }
@@ -322,7 +332,7 @@ mod tests {
 
         #[test]
         fn nothing_behind_a_verb_panics(rest in ".{0,64}", index in 0..Verb::ALL.len()) {
-            let _ = command(Verb::ALL[index], &rest);
+            let _ = command(Verb::ALL[index], rest.as_bytes());
         }
     }
 }

@@ -270,9 +270,11 @@ async fn what_is_no_terminal_executes_nothing() {
         let said = terminal.rest();
         assert_eq!(said.trim_end(), UNRECOGNISED, "{bytes:?}");
     }
-    // Later on a mistake is a mistake.
+    // A mistake is a mistake, also in a name that is not in UTF-8.
     let mut terminal = Terminal::open(&atalaya);
-    assert_eq!(terminal.asks_line("CONSULTA 1"), "OK|Ana|Vera|10.00");
+    terminal.sends(b"CREAR 7 Ana Pe\xf1a\n");
+    assert_eq!(terminal.line(), format!("{UNRECOGNISED}\n"));
+    assert_eq!(terminal.asks_line("AYUDA"), UNRECOGNISED);
     terminal.sends(b"CONSULTA \xff\n");
     assert_eq!(terminal.line(), format!("{UNRECOGNISED}\n"));
     assert_eq!(terminal.asks_line(""), UNRECOGNISED);
@@ -427,6 +429,78 @@ async fn an_address_is_trusted_for_what_its_network_says() {
     assert_eq!(changed.status(), 200);
     assert_eq!(other.asks("AUMENTAR 1 5"), NOBODY);
     assert_eq!(client.balance("1").await, "20.00");
+}
+
+#[actix_web::test]
+async fn each_role_may_what_it_may_elsewhere() {
+    let atalaya = Atalaya::without_mqtt().start().await;
+    let client = atalaya.client();
+    client.open_with("1", "10.00").await;
+    client.open_with("2", "10.00").await;
+    let (forbidden, unknown) = (
+        "ERROR|Operación no permitida",
+        "ERROR|Cliente no encontrado",
+    );
+    let (own, statistics) = ("OK|Ana|Vera|10.00", "OK|Clientes conectados: 1|");
+    for (name, role, answers) in [
+        (
+            "c",
+            json!({"rol": "cajero", "empresa": "banco"}),
+            [own, own, unknown, statistics],
+        ),
+        (
+            "a",
+            json!({"rol": "auditor"}),
+            [own, own, forbidden, statistics],
+        ),
+        (
+            "o",
+            json!({"rol": "operador"}),
+            [forbidden, forbidden, forbidden, statistics],
+        ),
+        (
+            "k",
+            json!({"rol": "cliente", "cedula": "1"}),
+            [own, unknown, forbidden, forbidden],
+        ),
+    ] {
+        let token = make_token_for(&client, name, &json!([role])).await;
+        let mut terminal = Terminal::open(&atalaya);
+        assert_eq!(
+            terminal.asks_line(&format!("AUTENTICAR {token}")),
+            "OK|Autenticado"
+        );
+        // Whoever may pay in is told that there is no such account.
+        let commands = ["CONSULTA 1", "CONSULTA 2", "AUMENTAR 9 1", "STATS"];
+        for (command, answer) in commands.into_iter().zip(answers) {
+            let said = terminal.asks_line(command);
+            assert!(said.starts_with(answer), "{role}: {command}: {said}");
+        }
+        assert_eq!(terminal.asks_line("SALIR"), "OK|Hasta pronto");
+        eventually("it has left", || async {
+            let figures = client.get("/api/v1/estadisticas").await.unwrap().json();
+            (figures["clientes_conectados"] == 0).then_some(())
+        })
+        .await;
+    }
+}
+
+#[actix_web::test]
+async fn a_program_may_ask_so_much_over_whichever_edge() {
+    let atalaya = Atalaya::without_mqtt()
+        .set("HTTP_RATE", 1)
+        .set("HTTP_BURST", 5)
+        .start()
+        .await;
+    let token = make_token(&atalaya.client(), "terminal", "banco").await;
+    let mut terminal = Terminal::open(&atalaya);
+    assert_eq!(
+        terminal.asks_line(&format!("AUTENTICAR {token}")),
+        "OK|Autenticado"
+    );
+    let said: Vec<_> = (0..8).map(|_| terminal.asks_line("CONSULTA 1")).collect();
+    assert_eq!(said[0], "ERROR|Cliente no encontrado");
+    assert_eq!(said[7], "ERROR|Demasiadas solicitudes, espere un momento");
 }
 
 #[actix_web::test]
