@@ -54,5 +54,6 @@ mod operations;
 mod publisher;
 mod rest;
 mod support;
+mod tcp;
 mod tls;
 mod websocket;

@@ -5,6 +5,7 @@ use super::{Client, Mosquitto, access, eventually, free_port, logins};
 use atalaya::storage::Location;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ pub struct Atalaya {
     schema: Option<Schema>,
     child: Option<Child>,
     pub http_port: u16,
+    pub tcp_port: u16,
     pub mqtt_port: u16,
     pub mqtt_ws_port: u16,
 }
@@ -55,6 +57,7 @@ impl Settings {
             schema: Schema::create(),
             child: None,
             http_port: free_port(),
+            tcp_port: free_port(),
             mqtt_port: free_port(),
             mqtt_ws_port: free_port(),
         }
@@ -116,6 +119,7 @@ impl Atalaya {
             .current_dir(self.folder.path())
             .env_clear()
             .env("HTTP_PORT", self.http_port.to_string())
+            .env("SERVER_PORT", self.tcp_port.to_string())
             .env("MQTT_BROKER_PORT", self.mqtt_port.to_string())
             .env("MQTT_WS_PORT", self.mqtt_ws_port.to_string())
             .env("SHUTDOWN_TIMEOUT", "5")
@@ -186,6 +190,11 @@ impl Atalaya {
 
     pub fn client(&self) -> Client {
         Client::new(format!("http://127.0.0.1:{}", self.http_port))
+    }
+
+    /// Where terminals connect.
+    pub fn tcp(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.tcp_port))
     }
 
     pub fn folder(&self) -> &Path {
