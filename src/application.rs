@@ -23,7 +23,7 @@ use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{Channel, Principal, Slug};
 use crate::first_run::{self, Helpers, Welcome};
-use crate::http::{self, Door, HttpParts, Readiness};
+use crate::http::{self, Bridge, Door, HttpParts, Readiness};
 use crate::instruments::Instruments;
 use crate::limits::Limits;
 use crate::log_files::LogFolder;
@@ -198,6 +198,11 @@ impl Application {
             limits,
             clock: clock.clone(),
         };
+        let bridge = config.legacy_api.then(|| Bridge {
+            trusted: Arc::new(config.trusted.clone()),
+            view: Arc::clone(&view),
+            zone: config.zone.clone(),
+        });
         let tcp = serve_terminals(&config, tcp, (&lobby, &door), view).await?;
         let parts = HttpParts {
             desk,
@@ -206,6 +211,7 @@ impl Application {
             instruments,
             readiness: readiness.clone(),
             door,
+            bridge,
             allowed_origins: Arc::new(config.allowed_origins.clone()),
             max_connections: config.max_connections,
             max_per_address: config.max_per_address,

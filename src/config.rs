@@ -194,6 +194,12 @@ pub struct ServeArgs {
     )]
     pub allowed_origins: Vec<String>,
 
+    /// Whether the REST and the Socket.IO of the web front end from before Atalaya are served, to
+    /// whoever comes from a network of `TCP_TRUSTED` or shows a token; off where it is not said, on
+    /// under `--demo`
+    #[arg(long, env = "LEGACY_API", value_enum, help_heading = "Network")]
+    pub legacy_api: Option<Switch>,
+
     /// Networks whose clients need no token on the interfaces from before Atalaya (TCP, and REST
     /// and Socket.IO of `LEGACY_API`), each with what they may, comma-separated:
     /// `10.1.0.0/16=cajero:banco/centro`. Nobody where none is named; this machine under `--demo`
@@ -605,6 +611,8 @@ pub struct Config {
     pub tls: Option<tls::Identity>,
     /// Origins beyond our own.
     pub allowed_origins: Vec<String>,
+    /// Whether the front end from before Atalaya is served.
+    pub legacy_api: bool,
     /// Who needs no token on the interfaces from before Atalaya.
     pub trusted: TrustedNetworks,
     /// Connections at once.
@@ -737,6 +745,9 @@ impl TryFrom<ServeArgs> for Config {
             zone: zone(args.tz.as_deref())?,
             tls,
             allowed_origins: args.allowed_origins,
+            legacy_api: args
+                .legacy_api
+                .map_or(args.demo, |switch| switch == Switch::On),
             trusted: TrustedNetworks(trusted),
             max_connections: args.max_connections,
             max_per_address: args.max_connections_per_address,

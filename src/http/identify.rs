@@ -4,6 +4,7 @@
 //! token. What somebody may do with theirs is the desk's to decide.
 
 use super::answer::ApiError;
+use super::bridge;
 use crate::actors::doorkeeper::Trail;
 use crate::clock::Clock;
 use crate::desk::Caller;
@@ -24,6 +25,9 @@ use std::sync::Arc;
 /// The cookie of a page's session. The prefix makes browsers refuse it from anywhere but this very
 /// host, over TLS or loopback, for all paths (RFC 6265bis §4.1.3).
 pub(super) const COOKIE_NAME: &str = "__Host-atalaya";
+
+/// Where the front end from before Atalaya opens its session, and says who it is in it.
+const SOCKET_IO: &str = "/socket.io/";
 
 /// What a page must send along with its cookie.
 const CSRF: &str = "X-CSRF-Token";
@@ -56,7 +60,7 @@ pub(super) async fn identify(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let visited = visit(request.request(), super::is_watch(request.path()));
     let allowed = visited.and_then(|visit| {
-        let is_somebody = visit.caller.standing.is_some();
+        let is_somebody = visit.caller.identity.is_somebody();
         if is_somebody || is_public(request.request()) {
             Ok(visit)
         } else {
@@ -83,7 +87,7 @@ fn is_public(request: &HttpRequest) -> bool {
     let Some(path) = request.resource_map().match_pattern(routed(request)) else {
         return true;
     };
-    if path.starts_with("/api/docs") || path == "/api/openapi.json" {
+    if path.starts_with("/api/docs") || path == "/api/openapi.json" || path == SOCKET_IO {
         return true;
     }
     let method = request.method().as_str();
@@ -124,7 +128,17 @@ fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
         }
         _ => None,
     };
-    let caller = caller(door, standing, request, Channel::Http);
+    let mut caller = caller(door, standing, request, Channel::Http);
+    if let Some(bridge) = bridge::asked(request) {
+        caller.channel = Channel::Bridge;
+        // There alone an address says who somebody is.
+        if let Some(identity) = bridge
+            .identity_of(request)
+            .filter(|_| caller.standing.is_none())
+        {
+            caller.identity = Arc::new(identity);
+        }
+    }
     Ok(Visit { caller, csrf })
 }
 
@@ -175,7 +189,7 @@ fn shown_token(request: &HttpRequest) -> Result<Option<(Token, Shown)>, Problem>
     }
     // A foreign page can open a WebSocket with the cookie, and no header of ours can go with it:
     // there a page shows a ticket.
-    if routed(request) == "/ws" {
+    if matches!(routed(request), "/ws" | SOCKET_IO) || bridge::asked(request).is_some() {
         return Ok(None);
     }
     match cookie(headers) {

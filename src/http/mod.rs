@@ -7,6 +7,7 @@ mod accounts;
 mod alerts;
 mod answer;
 mod audit;
+mod bridge;
 mod companies;
 mod connections;
 mod devices;
@@ -27,6 +28,7 @@ mod sites;
 mod tokens;
 mod transfers;
 
+pub use bridge::Bridge;
 pub use identify::Door;
 pub use openapi::document as openapi_document;
 pub use operations::Readiness;
@@ -112,6 +114,19 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/app/{archivo}", &["GET"]),
 ];
 
+/// Routes for the web front end from before Atalaya, there where `LEGACY_API` is on. Its session at
+/// `/socket.io/` looks at what is shown there by itself.
+pub const BRIDGE_ROUTES: &[(&str, &[&str])] = &[
+    ("/api/consulta", &["POST"]),
+    ("/api/deposito", &["POST"]),
+    ("/api/retiro", &["POST"]),
+    ("/api/crear", &["POST"]),
+    ("/api/transferir", &["POST"]),
+    ("/api/historial/{cedula}", &["GET"]),
+    ("/api/stats", &["GET"]),
+    ("/socket.io/", &["GET"]),
+];
+
 /// What is answered to whoever shows no token, by path and methods; all else is 401. An alert may
 /// be signed by its device, and `/ws` looks at its ticket itself.
 pub const PUBLIC: &[(&str, &[&str])] = &[
@@ -171,8 +186,9 @@ fn parameters_of(path: &str) -> &'static [&'static str] {
 #[derive(Debug, Clone, Copy)]
 struct RouteTemplate(&'static str);
 
-fn routes(config: &mut web::ServiceConfig) {
-    for (path, methods) in ROUTES {
+fn routes(config: &mut web::ServiceConfig, has_bridge: bool) {
+    let bridged = if has_bridge { BRIDGE_ROUTES } else { &[] };
+    for (path, methods) in ROUTES.iter().chain(bridged) {
         let mut resource = web::resource(*path)
             .app_data(RouteTemplate(path))
             .default_service(web::to(move |request| method_not_allowed(request, methods)));
@@ -198,7 +214,9 @@ fn handler(path: &str, method: &str) -> Route {
         ("GET", "/api/v1/cuentas/{cedula}/movimientos") => web::get().to(accounts::movements),
         ("POST", "/api/v1/transferencias") => web::post().to(transfers::transfer),
         ("GET", "/api/v1/estadisticas") => web::get().to(operations::statistics),
-        (_, path) if !path.starts_with(API) => operation(method, path),
+        (_, path) if !path.starts_with(API) => {
+            bridged(method, path).unwrap_or_else(|| operation(method, path))
+        }
         ("POST", "/api/v1/alertas") => web::post().to(alerts::take),
         ("GET", "/api/v1/alertas") => web::get().to(alerts::list),
         ("POST", "/api/v1/alertas/validacion") => web::post().to(alerts::validate),
@@ -287,6 +305,21 @@ fn registry(method: &str, path: &str) -> Route {
     }
 }
 
+/// The handlers for the front end from before Atalaya.
+fn bridged(method: &str, path: &str) -> Option<Route> {
+    Some(match (method, path) {
+        ("POST", "/api/consulta") => web::post().to(bridge::balance),
+        ("POST", "/api/deposito") => web::post().to(bridge::deposit),
+        ("POST", "/api/retiro") => web::post().to(bridge::withdraw),
+        ("POST", "/api/crear") => web::post().to(bridge::open),
+        ("POST", "/api/transferir") => web::post().to(bridge::transfer),
+        ("GET", "/api/historial/{cedula}") => web::get().to(bridge::history),
+        ("GET", "/api/stats") => web::get().to(bridge::statistics),
+        ("GET", "/socket.io/") => web::get().to(sessions::socketio),
+        _ => return None,
+    })
+}
+
 /// The handlers outside the API.
 fn operation(method: &str, path: &str) -> Route {
     match (method, path) {
@@ -332,6 +365,8 @@ pub struct HttpParts {
     pub readiness: Readiness,
     /// What it takes to tell who sends a request.
     pub door: Door,
+    /// What the front end from before Atalaya needs, if it is served.
+    pub bridge: Option<Bridge>,
     /// Origins beyond our own.
     pub allowed_origins: Arc<Vec<String>>,
     /// Connections at once.
@@ -356,7 +391,14 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
     let accepted = Connections::new(parts.max_connections, parts.max_per_address);
     actix::spawn(accepted.clone().sweep(KEEP_ALIVE + HEAD_DEADLINE));
     let server = HttpServer::new(move || {
+        let bridge = parts.bridge.clone().map(web::Data::new);
+        let has_bridge = bridge.is_some();
         App::new()
+            .configure(|config| {
+                if let Some(bridge) = bridge {
+                    config.app_data(bridge);
+                }
+            })
             .app_data(web::Data::new(parts.desk.clone()))
             .app_data(web::Data::new(parts.lobby.clone()))
             .app_data(web::Data::new(parts.door.clone()))
@@ -365,11 +407,12 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
             .app_data(web::Data::new(parts.instruments.clone()))
             .app_data(web::Data::from(Arc::clone(&parts.allowed_origins)))
             .wrap(from_fn(identify::identify))
+            .wrap(from_fn(bridge::share))
             .wrap(from_fn(middleware::guard))
             .wrap(from_fn(middleware::make_room))
             .wrap(from_fn(headers::protect))
             .wrap(from_fn(middleware::measure))
-            .configure(routes)
+            .configure(|config| routes(config, has_bridge))
             .service(web::redirect("/api/docs", "/api/docs/"))
             .service(
                 SwaggerUi::new("/api/docs/{_:.*}").url("/api/openapi.json", openapi::document()),

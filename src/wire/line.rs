@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod buffer;
 
+use super::legacy::split_name;
 use crate::domain::token::Token;
 use crate::domain::{AccountId, Amount, AmountError};
 
@@ -191,14 +192,11 @@ fn account(word: &str) -> Result<AccountId, Fault> {
 
 /// Terminals know one field for the whole name: its first half are the given names.
 fn open(account: AccountId, names: &[&str]) -> Result<Command, Fault> {
-    if names.len() < 2 {
-        return Err(Fault::TooFewNames);
-    }
-    let (given_names, surnames) = names.split_at(names.len() / 2);
+    let (given_names, surnames) = split_name(names).ok_or(Fault::TooFewNames)?;
     Ok(Command::Open {
         account,
-        given_names: given_names.join(" "),
-        surnames: surnames.join(" "),
+        given_names,
+        surnames,
     })
 }
 

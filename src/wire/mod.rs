@@ -5,9 +5,11 @@
 
 pub mod access;
 pub mod alerts;
+pub mod bridge;
 pub mod events;
 pub mod frames;
 pub mod jws;
+pub mod legacy;
 pub mod line;
 pub mod numbers;
 pub mod problem;
@@ -15,6 +17,7 @@ pub mod registry;
 pub mod requests;
 pub mod resources;
 pub mod rules;
+pub mod socketio;
 pub mod topics;
 
 pub use events::{Event, Qos};

@@ -1,6 +1,7 @@
 //! How it starts, how it ends, and what it says when it cannot.
 
 use crate::support::client::raw_field;
+use crate::support::mariadb::on_files;
 use crate::support::{
     Atalaya, Client, Mosquitto, Watched, WebSocket, eventually, free_port, has_tool, run,
 };
@@ -428,7 +429,11 @@ async fn the_banner_tells_where_all_is_and_its_lines_work() {
             &tcp,
             &broker,
             &websocket,
-            &atalaya.database().to_string(),
+            &if on_files() {
+                "data/atalaya.db".to_owned()
+            } else {
+                atalaya.database().to_string()
+            },
             "logs",
             "/ws",
             "/api/docs/",

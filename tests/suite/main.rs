@@ -21,6 +21,7 @@ mod access;
 mod access_cli;
 mod access_edges;
 mod access_matrix;
+mod bridge;
 mod broker_access;
 mod broker_trust;
 mod browser;

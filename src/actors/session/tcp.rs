@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::storage::access::Standing;
 use crate::storage::{AccessView, HubView};
 use crate::trusted::TrustedNetworks;
+use crate::wire::legacy::MOVEMENTS;
 use crate::wire::line::{self, Command, Fault, Verb, answer};
 use crate::wire::requests::{MovementBody, OpenAccountBody, TransferBody};
 use crate::wire::{Problem, ProblemKind};
@@ -42,9 +43,6 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Messages that wait for this session: one command, and words of the hub.
 const MAILBOX: usize = 16;
-
-/// Movements in a history.
-const MOVEMENTS: u32 = 10;
 
 /// What a session needs from the house.
 #[derive(Clone)]

@@ -1,7 +1,8 @@
 //! One WebSocket connection: requests in, answers and events out.
 //!
-//! `actix-web-actors` is used in this file alone, so that replacing it is a change of one file.
+//! `actix-web-actors` is named in [`super::upgrade`] alone, so that replacing it begins there.
 
+use super::upgrade::ws;
 use crate::actors::session_hub::{
     Connect, Deliver, Disconnect, KillSwitch, Pass, SessionHub, SessionId, Subscribe, Unsubscribe,
 };
@@ -15,7 +16,6 @@ use crate::wire::{Language, Problem, ProblemKind, Reason, requests};
 use actix::prelude::*;
 use actix_http::ws::Item;
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_web_actors::ws;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use serde_json::value::RawValue;

@@ -3,10 +3,9 @@
 use super::{Fault, Verb};
 use crate::domain::Money;
 use crate::wire::events::Statistics;
-use crate::wire::numbers::Moment;
+use crate::wire::legacy::local_date;
 use crate::wire::resources::{AccountResource, MovementResource};
 use crate::wire::{Problem, ProblemKind};
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// Said to whoever connects.
@@ -104,16 +103,10 @@ pub fn movements(movements: &[MovementResource], zone: &TimeZone) -> String {
     }
     let fields = movements.iter().map(|movement| {
         let (kind, amount) = (movement.tipo, movement.monto.0);
-        let (balance, date) = (movement.saldo_nuevo.0, date(movement.timestamp, zone));
+        let (balance, date) = (movement.saldo_nuevo.0, local_date(movement.timestamp, zone));
         format!("|{kind}|{amount}|{balance}|{date}")
     });
     std::iter::once("OK".to_owned()).chain(fields).collect()
-}
-
-fn date(moment: Moment, zone: &TimeZone) -> String {
-    let moment = Timestamp::from_microsecond(moment.0).unwrap_or(Timestamp::UNIX_EPOCH);
-    let local = moment.to_zoned(zone.clone());
-    local.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// The figures that everybody may see: `STATS`.
@@ -164,6 +157,7 @@ pub fn problem(verb: Option<Verb>, problem: &Problem) -> String {
 mod tests {
     use super::*;
     use crate::wire::numbers::Decimal;
+    use crate::wire::numbers::Moment;
     use uuid::Uuid;
 
     fn movement(kind: &'static str, cents: i64, at: i64) -> MovementResource {

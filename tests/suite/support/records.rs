@@ -94,7 +94,10 @@ impl Records {
     /// Whether a writer is in the middle of a transaction.
     pub fn is_being_written(&self) -> bool {
         match &mut open(&self.0) {
-            Connection::Sqlite(file) => file.batch_execute("BEGIN IMMEDIATE; ROLLBACK").is_err(),
+            Connection::Sqlite(file) => {
+                let held = file.batch_execute("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK");
+                held.is_err()
+            }
             #[cfg(feature = "mysql")]
             Connection::Mysql(server) => {
                 // Every commit moves the head of the journal.
