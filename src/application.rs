@@ -37,7 +37,7 @@ use crate::storage::connection::{open_readers, open_writer};
 use crate::storage::vault::Vault;
 use crate::storage::writer::WriterParts;
 use crate::storage::{
-    AccessCommand, AccessOrder, AccessSettings, AccessView, Feed, Head, HubSettings, HubView,
+    AccessCommand, AccessOrder, AccessSettings, AccessView, Feed, Feeds, HubSettings, HubView,
     Installation, ReadPool, StorageError, Writer, access, queries, registry_queries,
 };
 use crate::tcp::{Room, TcpServer};
@@ -123,7 +123,8 @@ pub struct Application {
     writer: Writer,
     hub: Addr<SessionHub>,
     intake: Option<Addr<MqttIntake>>,
-    publisher: Option<Addr<MqttPublisher>>,
+    /// One for each lane, the one that speaks for the whole first; none without MQTT.
+    publishers: Vec<Addr<MqttPublisher>>,
     broker: Option<Box<dyn EmbeddedBroker>>,
     metrics: Addr<MetricsActor>,
     readiness: Readiness,
@@ -145,13 +146,13 @@ impl Application {
         let instruments = Instruments::new(&registry)?;
         let storage = open_storage(&config, &clock, &instruments)?;
         let people = TokenGate::new(Arc::clone(&storage.access), clock.clone());
-        let (broker, address) = start_broker(&config, http, &storage.hub, people).await?;
+        let (broker, address) = start_broker(&config, http, &storage, people).await?;
         let actors = start_actors(&config, &clock, &storage, address, registry, &instruments)?;
         let welcome = welcome(&config, &actors, &storage).await?;
         let Actors {
             accounts,
             statistics,
-            publisher,
+            publishers,
             hub,
             metrics,
             validator,
@@ -161,7 +162,7 @@ impl Application {
             trail,
         } = actors;
         let view = Arc::clone(&storage.hub);
-        let has_broker = publisher.is_some();
+        let has_broker = !publishers.is_empty();
         let readiness = Readiness::new(
             storage.readers.clone(),
             instruments.clone(),
@@ -228,7 +229,7 @@ impl Application {
             writer,
             hub,
             intake,
-            publisher,
+            publishers,
             broker,
             metrics,
             readiness,
@@ -282,7 +283,7 @@ impl Application {
             writer,
             hub,
             intake,
-            publisher,
+            publishers,
             broker,
             metrics,
             readiness,
@@ -304,16 +305,7 @@ impl Application {
             log::warn!("the intake is gone: {error}");
         }
         close_edges(server, handle, &tcp, &hub).await;
-        if let Some(publisher) = publisher {
-            let drain = Drain {
-                within: config.shutdown_timeout,
-            };
-            match publisher.send(drain).await {
-                Ok(0) => log::info!("all is published"),
-                Ok(behind) => log::warn!("{behind} entries are published after the next start"),
-                Err(error) => log::warn!("the publisher is gone: {error}"),
-            }
-        }
+        drain(&publishers, config.shutdown_timeout).await;
         let kept = async {
             if let Err(error) = metrics.send(KeepHistory).await {
                 log::warn!("the metrics are gone: {error}");
@@ -326,6 +318,22 @@ impl Application {
         }
         log::info!("closed");
         Ok(())
+    }
+}
+
+/// Lets the publishers publish what is left, the one that says goodbye last.
+async fn drain(publishers: &[Addr<MqttPublisher>], within: Duration) {
+    let Some((first, others)) = publishers.split_first() else {
+        return;
+    };
+    let drain = |publisher: &Addr<MqttPublisher>| publisher.send(Drain { within });
+    let mut left = futures_util::future::join_all(others.iter().map(drain)).await;
+    left.push(drain(first).await);
+    let behind: Result<Vec<i64>, _> = left.into_iter().collect();
+    match behind.map(|behind| behind.iter().sum::<i64>()) {
+        Ok(0) => log::info!("all is published"),
+        Ok(behind) => log::warn!("{behind} entries are published after the next start"),
+        Err(error) => log::warn!("a publisher is gone: {error}"),
     }
 }
 
@@ -400,11 +408,11 @@ struct Storage {
     access: Arc<AccessView>,
     vault: Vault,
     writer: Writer,
-    feed: Feed,
+    feeds: Feeds,
     readers: ReadPool,
     installation: Installation,
-    /// How far the outbox has come.
-    position: i64,
+    /// How far the outbox of each lane has come.
+    positions: Vec<i64>,
 }
 
 fn open_storage(
@@ -417,9 +425,10 @@ fn open_storage(
         name: config.installation.as_str(),
         currency: &config.currency,
         company: &config.company,
+        lanes: config.writer_lanes,
     };
     let installation = bootstrap(&mut connection, &wanted, clock.now())?;
-    let position = queries::outbox_position(&mut connection)?;
+    let positions = queries::outbox_positions(&mut connection)?;
     let sealed = registry_queries::has_sealed_secrets(&mut connection)?
         || access::queries::has_sealed_secrets(&mut connection)?;
     let vault = Vault::open(&config.device_kek_file, sealed).map_err(StorageError::Vault)?;
@@ -427,15 +436,11 @@ fn open_storage(
     let hub = Arc::new(HubView::default());
     let access = Arc::new(AccessView::new(config.access.idle));
     let readers = open_readers(&config.database)?;
-    let feed = Feed::new(
-        Head::default(),
-        readers.clone(),
-        config.low_balance_threshold,
-    );
+    let feeds = Feeds::new(installation.lanes, &readers, config.low_balance_threshold);
     let writer = Writer::start(WriterParts {
         location: config.database.clone(),
         company: installation.company,
-        feed: feed.clone(),
+        feeds: feeds.clone(),
         clock: clock.clone(),
         instruments: instruments.clone(),
         access: AccessSettings {
@@ -453,10 +458,10 @@ fn open_storage(
         access,
         vault,
         writer,
-        feed,
+        feeds,
         readers,
         installation,
-        position,
+        positions,
     })
 }
 
@@ -464,7 +469,7 @@ fn open_storage(
 struct Actors {
     accounts: Addr<AccountActor>,
     statistics: Addr<StatisticsActor>,
-    publisher: Option<Addr<MqttPublisher>>,
+    publishers: Vec<Addr<MqttPublisher>>,
     hub: Addr<SessionHub>,
     metrics: Addr<MetricsActor>,
     validator: Addr<AlertValidator>,
@@ -486,48 +491,28 @@ fn start_actors(
     let Storage {
         hub: view,
         writer,
-        feed,
+        feeds,
         readers,
-        installation,
-        position,
         ..
     } = storage;
-    let outbox = Arc::new(AtomicI64::new(*position));
-    // The embedded broker acknowledges first and writes within a quarter of a second; a crash of
-    // this process takes it too. A broker elsewhere is not taken by our crash.
-    let settles_in = match config.mqtt {
-        MqttConfig::Embedded { .. } => Duration::from_secs(1),
-        MqttConfig::External { .. } | MqttConfig::Off => Duration::ZERO,
-    };
     let intake_broker = broker.clone().map(|broker| BrokerAddress {
         client_id: intake_id(&broker.client_id),
         ..broker
     });
-    let publisher = broker.map(|broker| {
-        let parts = PublisherParts {
-            broker,
-            feed: feed.clone(),
-            writer: writer.clone(),
-            position: *position,
-            database_id: installation.database_id,
-            node: config.node.to_string(),
-            clock: clock.clone(),
-            instruments: instruments.clone(),
-            settles_in,
-            gauge: Arc::clone(&outbox),
-        };
-        on_own_thread(move |_| MqttPublisher::new(parts))
-    });
-    let mut hub = SessionHub::new(feed.clone(), instruments.clone());
+    let (publishers, outbox) = start_publishers(config, clock, storage, broker, instruments);
+    let publisher = publishers.first().cloned();
+    let mut hub = SessionHub::new(feeds.clone(), instruments.clone());
     // Sessions see the same retained presence as subscribers of the broker.
     hub.retain(MqttPublisher::presence_of(config.node.as_str(), "en_linea", clock.now()).event());
     let hub = on_own_thread(move |_| hub);
     let threshold = config.low_balance_threshold;
-    let alerts = AlertLog::new(feed.clone(), threshold, instruments.clone());
-    // Writing a log blocks, and must not hold up money.
-    on_own_thread(move |_| alerts);
+    for feed in feeds {
+        let alerts = AlertLog::new(feed.clone(), threshold, instruments.clone());
+        // Writing a log blocks, and must not hold up money.
+        on_own_thread(move |_| alerts);
+    }
     let statistics =
-        StatisticsActor::new(feed.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
+        StatisticsActor::new(feeds.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
     let accounts = AccountActor::new(writer.clone(), readers.clone()).start();
     let (doorkeeper, trail) = start_doorkeeper(config, clock, storage);
     let statuses = Arc::new(StatusBoard::default());
@@ -562,7 +547,7 @@ fn start_actors(
     });
     let metrics = MetricsActor::new(MetricsParts {
         registry,
-        feed: feed.clone(),
+        feeds: feeds.clone(),
         writer: writer.clone(),
         hub: hub.clone(),
         view: Arc::clone(view),
@@ -576,7 +561,7 @@ fn start_actors(
     Ok(Actors {
         accounts,
         statistics,
-        publisher,
+        publishers,
         hub,
         metrics,
         validator,
@@ -585,6 +570,58 @@ fn start_actors(
         doorkeeper,
         trail,
     })
+}
+
+/// Starts a publisher for each lane; none without MQTT. With them, where their positions are seen.
+fn start_publishers(
+    config: &Config,
+    clock: &Clock,
+    storage: &Storage,
+    broker: Option<BrokerAddress>,
+    instruments: &Instruments,
+) -> (Vec<Addr<MqttPublisher>>, Vec<Arc<AtomicI64>>) {
+    // The embedded broker acknowledges first and writes within a quarter of a second; a crash of
+    // this process takes it too. A broker elsewhere is not taken by our crash.
+    let settles_in = match config.mqtt {
+        MqttConfig::Embedded { .. } => Duration::from_secs(1),
+        MqttConfig::External { .. } | MqttConfig::Off => Duration::ZERO,
+    };
+    let Some(broker) = broker else {
+        return (Vec::new(), Vec::new());
+    };
+    let start = |(feed, position): (&Feed, &i64)| {
+        let gauge = Arc::new(AtomicI64::new(*position));
+        let parts = PublisherParts {
+            broker: BrokerAddress {
+                client_id: publisher_id(&broker.client_id, feed.lane()),
+                ..broker.clone()
+            },
+            feed: feed.clone(),
+            writer: storage.writer.clone(),
+            position: *position,
+            database_id: storage.installation.database_id,
+            node: config.node.to_string(),
+            clock: clock.clone(),
+            instruments: instruments.clone(),
+            settles_in,
+            gauge: Arc::clone(&gauge),
+        };
+        (on_own_thread(move |_| MqttPublisher::new(parts)), gauge)
+    };
+    storage
+        .feeds
+        .iter()
+        .zip(&storage.positions)
+        .map(start)
+        .unzip()
+}
+
+/// The client id of a lane's publisher: of the first the one that stands for us.
+fn publisher_id(client_id: &str, lane: i32) -> String {
+    match lane {
+        0 => client_id.to_owned(),
+        lane => format!("{client_id}-carril-{lane}"),
+    }
 }
 
 fn start_doorkeeper(
@@ -683,7 +720,7 @@ type Started = (Option<Box<dyn EmbeddedBroker>>, Option<BrokerAddress>);
 async fn start_broker(
     config: &Config,
     http: SocketAddr,
-    view: &Arc<HubView>,
+    storage: &Storage,
     people: TokenGate,
 ) -> Result<Started, ApplicationError> {
     let client_id = format!("atalaya-{}", config.node);
@@ -712,8 +749,18 @@ async fn start_broker(
             websocket,
             tls,
         } => {
-            let gates = (view, people);
-            start_embedded(config, http, gates, (*tcp, *websocket, *tls), client_id).await
+            let gates = (&storage.hub, people);
+            let lanes = 0..i32::try_from(storage.installation.lanes).unwrap_or(1);
+            let mut own: Vec<String> = lanes.map(|lane| publisher_id(&client_id, lane)).collect();
+            own.push(intake_id(&client_id));
+            start_embedded(
+                config,
+                http,
+                (gates, own),
+                (*tcp, *websocket, *tls),
+                client_id,
+            )
+            .await
         }
     }
 }
@@ -722,7 +769,7 @@ async fn start_broker(
 async fn start_embedded(
     config: &Config,
     http: SocketAddr,
-    (view, people): (&Arc<HubView>, TokenGate),
+    ((view, people), own): ((&Arc<HubView>, TokenGate), Vec<String>),
     (tcp, websocket, tls): (SocketAddr, SocketAddr, Option<SocketAddr>),
     client_id: String,
 ) -> Result<Started, ApplicationError> {
@@ -749,7 +796,7 @@ async fn start_embedded(
         allowed_origins: origins,
         gatekeeper: Arc::new(RegistryGate::new(
             password.clone(),
-            vec![client_id.clone(), intake_id(&client_id)],
+            own,
             Arc::clone(view),
             Arc::new(people),
         )),
@@ -775,7 +822,7 @@ async fn start_embedded(
 async fn start_embedded(
     _config: &Config,
     _http: SocketAddr,
-    _gates: (&Arc<HubView>, TokenGate),
+    _gates: ((&Arc<HubView>, TokenGate), Vec<String>),
     _listen: (SocketAddr, SocketAddr, Option<SocketAddr>),
     _client_id: String,
 ) -> Result<Started, ApplicationError> {

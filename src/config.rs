@@ -58,6 +58,17 @@ pub struct ServeArgs {
     )]
     pub database_url: String,
 
+    /// Writer lanes of a database on a server, from 1 to 16: accounts are dealt out among them, and
+    /// each commits by itself. Fixed when the database is created, 1 where it is not said then; a
+    /// file has one
+    #[arg(
+        long,
+        env = "WRITER_LANES",
+        value_parser = clap::value_parser!(u8).range(1..=16),
+        help_heading = "Storage"
+    )]
+    pub writer_lanes: Option<u8>,
+
     /// Folder for what is not in the database: the embedded broker's store, the lock and the key of
     /// devices' secrets
     #[arg(
@@ -595,6 +606,8 @@ pub struct Config {
     pub low_balance_threshold: Money,
     /// Where the database is.
     pub database: Location,
+    /// Among how many writer lanes accounts are dealt out, where it is said.
+    pub writer_lanes: Option<usize>,
     /// Where the rest is.
     pub data_dir: PathBuf,
     /// Where the logs are, to be shown.
@@ -736,6 +749,7 @@ impl TryFrom<ServeArgs> for Config {
             currency: args.moneda,
             cedula_check: args.cedula_check,
             low_balance_threshold: args.low_balance_threshold,
+            writer_lanes: lanes(args.writer_lanes, &database)?,
             database,
             data_dir: args.data_dir,
             log_dir: args.logs.log_dir,
@@ -904,6 +918,18 @@ pub fn origin_host(origin: &str) -> Option<&str> {
 
 fn trusted_network(text: &str) -> Result<TrustedNetwork, NotTrusted> {
     text.parse()
+}
+
+/// A file has one writer at a time, so that more lanes would wait for each other.
+fn lanes(wanted: Option<u8>, database: &Location) -> Result<Option<usize>, ConfigError> {
+    match wanted {
+        Some(2..) if database.path().is_some() => Err(ConfigError(
+            "WRITER_LANES: a file has one writer at a time; more lanes need a server \
+             (DATABASE_URL=mysql://…)"
+                .to_owned(),
+        )),
+        wanted => Ok(wanted.map(usize::from)),
+    }
 }
 
 fn slug(text: &str) -> Result<Slug, String> {

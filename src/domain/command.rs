@@ -44,6 +44,30 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The account that it belongs to: of a transfer, the one that sends.
+    #[must_use]
+    pub const fn account(&self) -> &AccountId {
+        match self {
+            Self::Open { account, .. }
+            | Self::Deposit { account, .. }
+            | Self::Withdraw { account, .. }
+            | Self::Transfer {
+                origin: account, ..
+            } => account,
+        }
+    }
+
+    /// The account that receives a transfer.
+    #[must_use]
+    pub const fn counterparty(&self) -> Option<&AccountId> {
+        match self {
+            Self::Transfer { destination, .. } => Some(destination),
+            _ => None,
+        }
+    }
+}
+
 /// A command with its circumstances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {

@@ -51,7 +51,11 @@ pub(super) fn of(error: &StorageError) -> Setback {
         return Setback::Fatal;
     };
     match error {
-        Error::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => return Setback::Undone,
+        // A key that another lane has used meanwhile is found at the next try.
+        Error::DatabaseError(
+            DatabaseErrorKind::SerializationFailure | DatabaseErrorKind::UniqueViolation,
+            _,
+        ) => return Setback::Undone,
         Error::DatabaseError(DatabaseErrorKind::ClosedConnection, _) => return Setback::Lost,
         _ => {}
     }

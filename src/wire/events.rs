@@ -182,10 +182,10 @@ pub struct RetainedMarker {
 }
 
 impl RetainedMarker {
-    /// The event that says so, retained.
+    /// The event that says so of the accounts of a lane, retained.
     #[must_use]
-    pub fn event(&self) -> Event {
-        Event::new(topics::RETAINED_MARKER, self, Qos::AtLeastOnce, true)
+    pub fn event(&self, lane: i32) -> Event {
+        Event::new(topics::retained_marker(lane), self, Qos::AtLeastOnce, true)
     }
 }
 

@@ -43,6 +43,8 @@ mod hub_mqtt;
 mod hub_mutations;
 mod hub_registry;
 mod hub_rules;
+#[cfg(feature = "mysql")]
+mod lanes;
 mod ledger;
 mod lifecycle;
 mod log_viewer;

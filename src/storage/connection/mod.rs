@@ -33,6 +33,10 @@ macro_rules! on_each {
 
 pub(super) use on_each;
 
+/// Rows of one insert at most: few enough for a statement to be prepared once for each number of
+/// them, and for all their values together.
+pub(super) const ROWS: usize = 64;
+
 /// Connections for reading. The writer has its own, so a reader can never hold up a commit.
 pub type ReadPool = r2d2::Pool<Readers>;
 
@@ -118,15 +122,17 @@ pub fn open_writer(location: &Location) -> Result<Connection, StorageError> {
     }
 }
 
-/// Opens the writer's connection to a database that was checked when the process started.
+/// Opens a writer lane's connection to a database that was checked when the process started.
 ///
 /// # Errors
 /// [`StorageError::Open`].
-pub fn reopen_writer(location: &Location) -> Result<Connection, StorageError> {
+pub fn reopen_writer(location: &Location, lane: i32) -> Result<Connection, StorageError> {
+    // A file has the first lane alone.
+    let _ = lane;
     match location {
         Location::Sqlite(path) => sqlite::reopen(location, path).map(Connection::Sqlite),
         #[cfg(feature = "mysql")]
-        Location::Mysql(url) => mysql::open_writer(location, url).map(Connection::Mysql),
+        Location::Mysql(url) => mysql::open_writer(location, url, lane).map(Connection::Mysql),
     }
 }
 

@@ -69,6 +69,9 @@ mod server {
     use std::time::{Duration, Instant};
     use tempfile::TempDir;
 
+    /// Many servers at once would use up what the kernel has for asynchronous input and output.
+    const SHARED_IO: &str = "--innodb-use-native-aio=0";
+
     impl Schema {
         /// A new database on the server at `server`.
         pub fn on(server: &str) -> Self {
@@ -112,13 +115,12 @@ mod server {
             };
             let made = Command::new("mariadb-install-db")
                 .args(["--no-defaults", "--auth-root-authentication-method=normal"])
-                .args(["--skip-test-db", "--user=root"])
+                .args(["--skip-test-db", "--user=root", SHARED_IO])
                 .arg(format!("--datadir={}", server.data().display()))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
+                .stdin(Stdio::null())
+                .output()
                 .expect("mariadb-install-db (tests/run installs it)");
-            assert!(made.success(), "{made}");
+            assert!(made.status.success(), "{made:?}");
             server.restart();
             server
         }
@@ -143,7 +145,11 @@ mod server {
                     "--user=root",
                     "--innodb-buffer-pool-size=32M",
                 ])
-                .args(["--innodb-log-file-size=8M", "--lc-messages=en_US"])
+                .args([
+                    "--innodb-log-file-size=8M",
+                    "--lc-messages=en_US",
+                    SHARED_IO,
+                ])
                 .arg(format!("--datadir={}", self.data().display()))
                 .arg(format!(
                     "--socket={}",
