@@ -592,21 +592,21 @@ fn lock(config: &Config) -> Result<Vec<File>, ApplicationError> {
         locks.push((PathBuf::from(name), "DATABASE_URL"));
     }
     locks
-    .into_iter()
-    .map(|(path, setting)| {
-        let file = File::create(&path).map_err(|source| {
-            let path = path.clone();
-            ApplicationError::Folder {
-                path,
-                setting,
-                source,
-            }
-        })?;
-        file.try_lock()
-            .map_err(|_| ApplicationError::Locked { path })?;
-        Ok(file)
-    })
-    .collect()
+        .into_iter()
+        .map(|(path, setting)| {
+            let file = File::create(&path).map_err(|source| {
+                let path = path.clone();
+                ApplicationError::Folder {
+                    path,
+                    setting,
+                    source,
+                }
+            })?;
+            file.try_lock()
+                .map_err(|_| ApplicationError::Locked { path })?;
+            Ok(file)
+        })
+        .collect()
 }
 
 type Started = (Option<Box<dyn EmbeddedBroker>>, Option<BrokerAddress>);
@@ -715,6 +715,34 @@ async fn start_embedded(
     ))
 }
 
+/// The database of a server that is stopped, with the one writer that it has: for commands that work
+/// on it themselves. No server starts on it meanwhile.
+#[derive(Debug)]
+pub struct Offline {
+    /// The way to write.
+    pub writer: Writer,
+    /// The way to read.
+    pub readers: ReadPool,
+    _locks: Vec<File>,
+}
+
+impl Offline {
+    /// Opens it, making it where it is missing.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Locked`] while a server runs, or what is wrong with the database.
+    pub fn open(config: &Config, clock: &Clock) -> Result<Self, ApplicationError> {
+        let locks = lock(config)?;
+        let instruments = Instruments::new(&Registry::new())?;
+        let storage = open_storage(config, clock, &instruments)?;
+        Ok(Self {
+            writer: storage.writer,
+            readers: storage.readers,
+            _locks: locks,
+        })
+    }
+}
+
 /// Gives the person called `username` a new password, which must be changed, lets them in again and
 /// takes their second factor away. Works on the database itself, whose server must be stopped.
 ///
@@ -726,9 +754,7 @@ pub async fn reset_password(
     clock: &Clock,
     username: Slug,
 ) -> Result<String, ApplicationError> {
-    let _locks = lock(config)?;
-    let instruments = Instruments::new(&Registry::new())?;
-    let storage = open_storage(config, clock, &instruments)?;
+    let storage = Offline::open(config, clock)?;
     let failed =
         |what: &dyn std::fmt::Display| ApplicationError::FirstRun(format!("{username}: {what}"));
     let text = first_run::made_password().map_err(|e| failed(&e))?;

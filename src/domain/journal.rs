@@ -72,6 +72,9 @@ pub enum Channel {
     Tcp,
     /// The interfaces that clients from before Atalaya speak over HTTP.
     Bridge,
+    /// Moving in from the system before Atalaya: what comes here is history, of which nobody is
+    /// notified.
+    MovingIn,
 }
 
 impl Channel {
@@ -85,6 +88,7 @@ impl Channel {
             Self::Mqtt => "mqtt",
             Self::Tcp => "tcp",
             Self::Bridge => "puente",
+            Self::MovingIn => "mudanza",
         }
     }
 

@@ -158,6 +158,11 @@ impl Lane {
                 destination,
                 amount,
             } => self.transfer(connection, &circumstances, origin, destination, *amount)?,
+            Command::BringIn {
+                account,
+                kind,
+                amount,
+            } => self.post(connection, &circumstances, account, *kind, *amount)?,
         };
         Ok(Decision {
             outcome,

@@ -14,6 +14,7 @@ pub mod feed;
 pub mod hub;
 mod keys;
 mod ledger;
+pub mod moving;
 pub mod queries;
 pub mod registry_queries;
 pub mod rows;
@@ -58,7 +59,9 @@ pub enum StorageError {
         reason: String,
     },
     /// Another process writes to the database.
-    #[error("another process uses the database {database}; stop it, or set DATABASE_URL to another")]
+    #[error(
+        "another process uses the database {database}; stop it, or set DATABASE_URL to another"
+    )]
     Taken {
         /// Which database.
         database: String,

@@ -193,7 +193,9 @@ impl r2d2::HandleError<StorageError> for Muted {
 }
 
 fn is_broken(connection: &mut Connection) -> bool {
-    on_each!(connection, |inner| AnsiTransactionManager::is_broken_transaction_manager(inner))
+    on_each!(connection, |inner| {
+        AnsiTransactionManager::is_broken_transaction_manager(inner)
+    })
 }
 
 /// Begins a transaction that will write.
@@ -216,7 +218,9 @@ pub fn begin(connection: &mut Connection) -> Result<(), StorageError> {
 /// # Errors
 /// [`StorageError::Query`]; what became of it is then not known.
 pub fn commit(connection: &mut Connection) -> Result<(), StorageError> {
-    on_each!(connection, |inner| AnsiTransactionManager::commit_transaction(inner))?;
+    on_each!(connection, |inner| {
+        AnsiTransactionManager::commit_transaction(inner)
+    })?;
     Ok(())
 }
 
@@ -225,7 +229,9 @@ pub fn commit(connection: &mut Connection) -> Result<(), StorageError> {
 /// # Errors
 /// [`StorageError::Query`].
 pub fn roll_back(connection: &mut Connection) -> Result<(), StorageError> {
-    on_each!(connection, |inner| AnsiTransactionManager::rollback_transaction(inner))?;
+    on_each!(connection, |inner| {
+        AnsiTransactionManager::rollback_transaction(inner)
+    })?;
     Ok(())
 }
 

@@ -38,6 +38,9 @@ const DEPOSIT: i32 = 1;
 const WITHDRAWAL: i32 = 2;
 const SENT: i32 = 3;
 const RECEIVED: i32 = 4;
+const ADJUSTED_UP: i32 = 5;
+const ADJUSTED_DOWN: i32 = 6;
+const MOVING_IN: i32 = 6;
 
 #[derive(Default, Clone, Copy, PartialEq, Eq, Debug)]
 struct State {
@@ -49,7 +52,9 @@ struct State {
 /// Walks the journal: no gap, each link right, each balance the sum of its postings, each version
 /// one more, each posting naming the one before it, each alert taking the steps that it may, each
 /// text the one whose digest is in the chain, each message used once, and the tables saying the
-/// same as the journal. The error says what is wrong first.
+/// same as the journal; over all, deposits less withdrawals and adjustments either way (and halves of
+/// transfers from before Atalaya, whose other half nobody names) are the sum of balances. The error
+/// says what is wrong first.
 pub fn audit(database: &Location) -> Result<usize, String> {
     let connection = &mut open(database);
     begin(connection);
@@ -96,11 +101,18 @@ pub fn audit(database: &Location) -> Result<usize, String> {
         let amount = row.amount.unwrap();
         let state = states.entry(row.account.unwrap()).or_default();
         let change = match row.posting_kind.unwrap() {
-            DEPOSIT | RECEIVED => amount,
-            WITHDRAWAL | SENT => -amount,
+            DEPOSIT | RECEIVED | ADJUSTED_UP => amount,
+            WITHDRAWAL | SENT | ADJUSTED_DOWN => -amount,
             other => return Err(format!("row {expected}: kind {other}")),
         };
-        if matches!(row.posting_kind.unwrap(), DEPOSIT | WITHDRAWAL) {
+        let is_transfer = matches!(row.posting_kind.unwrap(), SENT | RECEIVED);
+        let is_adjustment = matches!(row.posting_kind.unwrap(), ADJUSTED_UP | ADJUSTED_DOWN);
+        // Half a transfer stands alone, and an adjustment at all, only where history was brought in.
+        let is_half = is_transfer && row.counterparty.is_none();
+        if (is_half || is_adjustment) && row.channel != MOVING_IN {
+            return Err(format!("row {expected}: only moving in may do this"));
+        }
+        if !is_transfer || is_half {
             paid_in += change;
         }
         if row.previous_seq != Some(state.last_seq) {

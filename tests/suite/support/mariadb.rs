@@ -61,7 +61,10 @@ mod server {
         /// A new database on the server at `server`.
         pub fn on(server: &str) -> Self {
             let name = format!("t_{}", uuid::Uuid::new_v4().simple());
-            execute(server, &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"));
+            execute(
+                server,
+                &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"),
+            );
             let url = server.replacen("/?", &format!("/{name}?"), 1);
             Self { url, name }
         }
@@ -128,10 +131,17 @@ mod server {
             assert!(self.child.is_none(), "it runs already");
             let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
             let child = Command::new("mariadbd")
-                .args(["--no-defaults", "--user=root", "--innodb-buffer-pool-size=32M"])
+                .args([
+                    "--no-defaults",
+                    "--user=root",
+                    "--innodb-buffer-pool-size=32M",
+                ])
                 .args(["--innodb-log-file-size=8M", "--lc-messages=en_US"])
                 .arg(format!("--datadir={}", self.data().display()))
-                .arg(format!("--socket={}", self.folder.path().join("socket").display()))
+                .arg(format!(
+                    "--socket={}",
+                    self.folder.path().join("socket").display()
+                ))
                 .args(&self.options)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())

@@ -91,7 +91,9 @@ impl Records {
             #[cfg(feature = "mysql")]
             Connection::Mysql(_) => {
                 // Transactions that hold a lock; the one that asks holds none.
-                self.number("SELECT count(*) FROM information_schema.innodb_trx WHERE trx_rows_locked > 0") > 0
+                self.number(
+                    "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_rows_locked > 0",
+                ) > 0
             }
         }
     }
