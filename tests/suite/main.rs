@@ -48,6 +48,8 @@ mod log_viewer;
 mod metrics_history;
 mod monitor;
 mod mosquitto_production;
+#[cfg(feature = "mysql")]
+mod mover;
 mod operations;
 mod publisher;
 mod rest;
