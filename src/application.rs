@@ -12,6 +12,7 @@ use crate::actors::doorkeeper::{self, Doorkeeper, DoorkeeperParts, Trail};
 use crate::actors::metrics::{KeepHistory, MetricsActor, MetricsParts};
 use crate::actors::mqtt_intake::{IntakeParts, MqttIntake, StopListening};
 use crate::actors::mqtt_publisher::{Drain, MqttPublisher, PublisherParts};
+use crate::actors::session::tcp::TcpParts;
 use crate::actors::session::websocket::Lobby;
 use crate::actors::session_hub::{CloseAll, SessionHub};
 use crate::actors::statistics::StatisticsActor;
@@ -39,6 +40,7 @@ use crate::storage::{
     AccessCommand, AccessOrder, AccessSettings, AccessView, Feed, Head, HubSettings, HubView,
     Installation, ReadPool, StorageError, Writer, access, queries, registry_queries,
 };
+use crate::tcp::{Room, TcpServer};
 use crate::tls;
 use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
@@ -103,6 +105,9 @@ pub enum ApplicationError {
     /// The HTTP server ended by itself.
     #[error("the HTTP server ended: {0}")]
     Http(std::io::Error),
+    /// The port of terminals cannot be served.
+    #[error("terminals cannot be served: {0}")]
+    Tcp(std::io::Error),
     /// The first admin, or what `--demo` makes, could not be made.
     #[error("{0}")]
     FirstRun(String),
@@ -112,7 +117,9 @@ pub enum ApplicationError {
 pub struct Application {
     config: Config,
     http: SocketAddr,
+    terminals: SocketAddr,
     server: Server,
+    tcp: TcpServer,
     writer: Writer,
     hub: Addr<SessionHub>,
     intake: Option<Addr<MqttIntake>>,
@@ -132,23 +139,15 @@ impl Application {
     /// [`ApplicationError`] says which setting to change.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, ApplicationError> {
         let locks = lock(&config)?;
-        let (listener, http) = listen(&config)?;
+        let (listener, http) = listen(config.http, "HTTP_PORT or BIND_ADDRESS")?;
+        let (tcp, terminals) = listen(config.terminals, "SERVER_PORT or BIND_ADDRESS")?;
         let registry = Registry::new();
         let instruments = Instruments::new(&registry)?;
         let storage = open_storage(&config, &clock, &instruments)?;
         let people = TokenGate::new(Arc::clone(&storage.access), clock.clone());
         let (broker, address) = start_broker(&config, http, &storage.hub, people).await?;
         let actors = start_actors(&config, &clock, &storage, address, registry, &instruments)?;
-        let welcome = first_run::first_run(
-            &config,
-            &Helpers {
-                accounts: &actors.accounts,
-                doorkeeper: &actors.doorkeeper,
-                access: &storage.access,
-            },
-        )
-        .await?;
-
+        let welcome = welcome(&config, &actors, &storage).await?;
         let Actors {
             accounts,
             statistics,
@@ -161,6 +160,7 @@ impl Application {
             doorkeeper,
             trail,
         } = actors;
+        let view = Arc::clone(&storage.hub);
         let has_broker = publisher.is_some();
         let readiness = Readiness::new(
             storage.readers.clone(),
@@ -192,18 +192,20 @@ impl Application {
             limits: limits.clone(),
             places: Arc::new(Semaphore::new(config.max_connections * 3 / 4)),
         };
+        let door = Door {
+            access: storage.access,
+            trail,
+            limits,
+            clock: clock.clone(),
+        };
+        let tcp = serve_terminals(&config, tcp, (&lobby, &door), view).await?;
         let parts = HttpParts {
             desk,
             lobby,
             metrics: metrics.clone(),
             instruments,
             readiness: readiness.clone(),
-            door: Door {
-                access: storage.access,
-                trail,
-                limits,
-                clock: clock.clone(),
-            },
+            door,
             allowed_origins: Arc::new(config.allowed_origins.clone()),
             max_connections: config.max_connections,
             max_per_address: config.max_per_address,
@@ -214,7 +216,9 @@ impl Application {
         Ok(Self {
             config,
             http,
+            terminals,
             server,
+            tcp,
             writer,
             hub,
             intake,
@@ -231,6 +235,12 @@ impl Application {
     #[must_use]
     pub const fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where terminals are listened to.
+    #[must_use]
+    pub const fn terminals(&self) -> SocketAddr {
+        self.terminals
     }
 
     /// Where the embedded broker listens: MQTT, and MQTT over WebSocket.
@@ -262,6 +272,7 @@ impl Application {
         let Self {
             config,
             mut server,
+            tcp,
             writer,
             hub,
             intake,
@@ -286,7 +297,7 @@ impl Application {
         {
             log::warn!("the intake is gone: {error}");
         }
-        close_edges(server, handle, &hub).await;
+        close_edges(server, handle, &tcp, &hub).await;
         if let Some(publisher) = publisher {
             let drain = Drain {
                 within: config.shutdown_timeout,
@@ -312,17 +323,62 @@ impl Application {
     }
 }
 
-fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), ApplicationError> {
-    let bound = TcpListener::bind(config.http).and_then(|listener| {
+/// Binds a port before anything is started, so that one in use is told at once.
+fn listen(
+    address: SocketAddr,
+    setting: &'static str,
+) -> Result<(TcpListener, SocketAddr), ApplicationError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     });
     bound.map_err(|source| ApplicationError::Port {
-        address: config.http,
-        setting: "HTTP_PORT or BIND_ADDRESS",
+        address,
+        setting,
         source,
     })
+}
+
+/// Makes what there must be at the first start.
+async fn welcome(
+    config: &Config,
+    actors: &Actors,
+    storage: &Storage,
+) -> Result<Welcome, ApplicationError> {
+    let helpers = Helpers {
+        accounts: &actors.accounts,
+        doorkeeper: &actors.doorkeeper,
+        access: &storage.access,
+    };
+    first_run::first_run(config, &helpers).await
+}
+
+async fn serve_terminals(
+    config: &Config,
+    listener: TcpListener,
+    (lobby, door): (&Lobby, &Door),
+    view: Arc<HubView>,
+) -> Result<TcpServer, ApplicationError> {
+    let parts = TcpParts {
+        desk: lobby.desk.clone(),
+        hub: lobby.hub.clone(),
+        instruments: lobby.instruments.clone(),
+        limits: door.limits.clone(),
+        access: Arc::clone(&door.access),
+        trusted: Arc::new(config.trusted.clone()),
+        view,
+        trail: door.trail.clone(),
+        clock: door.clock.clone(),
+        zone: config.zone.clone(),
+    };
+    let room = Room {
+        connections: config.max_connections,
+        per_address: config.max_per_address,
+    };
+    let tls = config.terminals_tls.as_ref().map(tls::server).transpose()?;
+    let served = TcpServer::start(listener, parts, room, tls).await;
+    served.map_err(ApplicationError::Tcp)
 }
 
 /// Waits for one step of the end, but not for ever: what it was to do is safe to leave undone.
@@ -547,7 +603,13 @@ fn intake_id(publisher: &str) -> String {
 }
 
 /// Stops listening, lets requests under way finish and tells sessions to leave.
-async fn close_edges(server: Server, handle: ServerHandle, hub: &Addr<SessionHub>) {
+async fn close_edges(
+    server: Server,
+    handle: ServerHandle,
+    tcp: &TcpServer,
+    hub: &Addr<SessionHub>,
+) {
+    tcp.close();
     let stopping = actix::spawn(async move { tokio::join!(handle.stop(true), server).1 });
     if let Err(error) = hub.send(CloseAll).await {
         log::warn!("the hub is gone: {error}");
@@ -557,6 +619,7 @@ async fn close_edges(server: Server, handle: ServerHandle, hub: &Addr<SessionHub
         Ok(Err(error)) => log::warn!("the HTTP server ended badly: {error}"),
         Err(error) => log::warn!("the HTTP server was not awaited: {error}"),
     }
+    within("the end of terminals' sessions", tcp.closed()).await;
 }
 
 /// Starts an actor on a thread of its own, so that a busy one holds up no other.

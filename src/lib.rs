@@ -4,15 +4,15 @@
 //! # The flow of messages
 //!
 //! ```text
-//!        REST            WebSocket                    MQTT broker
-//!          |                 |                             |
-//!    http handlers       WsSession                     MqttIntake     edges: bytes <-> commands
-//!           \               /                              |
-//!            +--- Desk ----+--------------------+          |          parse, authorise, ask
-//!                   |                           |          |
-//!             AccountActor                   AlertValidator           money; proof of identity
-//!                   |                           |
-//!                   +----- storage::Writer -----+                     one thread: group commit
+//!        REST         WebSocket    TCP :5000           MQTT broker
+//!          |              |            |                    |
+//!    http handlers    WsSession   TcpSession           MqttIntake     edges: bytes <-> commands
+//!           \             |           /                     |
+//!            +--------- Desk -----------+-------+          |          parse, authorise, ask
+//!                        |                      |          |
+//!                  AccountActor              AlertValidator           money; proof of identity
+//!                        |                      |
+//!                        +--- storage::Writer --+                     one thread: group commit
 //!                                |  one transaction: journal rows + the state they imply
 //!                          storage::Feed                              what is committed
 //!              /           |          \           \
@@ -48,6 +48,7 @@
 //! | [`mqtt`] | one connection that publishes, one that listens, the bookkeeping of delivery, the embedded broker |
 //! | [`desk`] | where every edge hands in what its clients ask |
 //! | [`http`] | the routes on one page, one file a resource |
+//! | [`tcp`] | the port of tellers' terminals: who is let in, and where their bytes go |
 //! | [`cli`] | one file a subcommand |
 //! | [`application`] | what is started in which order, and drained in the reverse |
 //! | [`log_files`] | what [`logging`] has written, read again in pages |
@@ -88,6 +89,7 @@ pub mod mqtt;
 pub mod network;
 pub mod origin;
 pub mod storage;
+pub mod tcp;
 pub mod tls;
 pub mod trusted;
 pub mod wire;

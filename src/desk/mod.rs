@@ -1,6 +1,6 @@
 //! The desk: where every edge hands in what its clients ask, and gets back what to answer.
 //!
-//! REST, WebSocket (and later TCP) turn bytes into the calls below; here they are parsed into
+//! REST, WebSocket and TCP turn bytes into the calls below; here they are parsed into
 //! domain types, authorised, sent to the actors, and the results turned into one set of answers.
 
 mod access;

@@ -38,6 +38,8 @@ pub struct Instruments {
     pub problems: IntCounterVec,
     /// Frames from WebSocket sessions, by action and result.
     pub frames: IntCounterVec,
+    /// Commands of terminals over TCP, by command and result.
+    pub tcp_commands: IntCounterVec,
     /// Sessions that ended, by reason.
     pub sessions_ended: IntCounterVec,
     /// Messages acknowledged by the broker, by purpose.
@@ -123,6 +125,11 @@ impl Instruments {
                 "atalaya_session_requests_total",
                 "Requests of sessions by action and result.",
                 &["action", "result"],
+            )?,
+            tcp_commands: counters(
+                "atalaya_tcp_commands_total",
+                "Commands of terminals over TCP, by command and result.",
+                &["command", "result"],
             )?,
             sessions_ended: counters(
                 "atalaya_sessions_ended_total",

@@ -104,6 +104,11 @@ impl Lane {
         self.head
     }
 
+    /// Where the journal ends, once the open group is written.
+    pub(super) const fn mark(&self) -> (i64, chain::Link) {
+        (self.head.seq, self.link)
+    }
+
     /// The row of the company that accounts belong to.
     pub(super) const fn company(&self) -> i64 {
         self.company

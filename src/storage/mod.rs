@@ -19,6 +19,7 @@ pub mod queries;
 pub mod registry_queries;
 pub mod rows;
 pub mod schema;
+mod setback;
 mod steps;
 pub mod vault;
 pub mod writer;

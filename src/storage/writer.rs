@@ -11,6 +11,7 @@ use super::connection::{Location, begin, commit, reopen_writer};
 use super::hub::{self, Hub, HubAnswer, HubOrder, HubRefusal, HubSettings};
 use super::ledger::{Lane, Undecided};
 use super::schema::{outbox, outbox_quarantine};
+use super::setback::{self, Setback, TRIES};
 use super::{Connection, Feed, StorageError};
 use crate::clock::Clock;
 use crate::domain::{Decision, Order};
@@ -301,15 +302,7 @@ impl WriterThread {
     fn commit(&mut self, mut group: Group) -> Result<(), StorageError> {
         let started = Instant::now();
         let instruments = self.parts.instruments.clone();
-        let session = self
-            .session
-            .take()
-            .map_or_else(|| Session::open(&self.parts), Ok);
-        let committed = session.and_then(|mut session| {
-            transact(&mut session, &mut group, &self.parts.clock)?;
-            Ok(session)
-        });
-        match committed {
+        match self.persist(&mut group) {
             Ok(mut session) => {
                 let head = session.lane.head();
                 let entries = session.lane.committed();
@@ -333,9 +326,63 @@ impl WriterThread {
             }
         }
     }
+
+    /// Brings a group into the database, again from the start where that is what the database asks
+    /// for, or where the connection was lost and the group is not there.
+    fn persist(&mut self, group: &mut Group) -> Result<Session, StorageError> {
+        let mut tries = 1;
+        loop {
+            let session = self.session.take();
+            let mut session = session.map_or_else(|| Session::open(&self.parts), Ok)?;
+            let before = session.lane.mark();
+            let failed = match transact(&mut session, group, &self.parts.clock) {
+                Ok(()) => return Ok(session),
+                Err(failed) => failed,
+            };
+            let setback = setback::of(&failed.error);
+            if setback == Setback::Fatal || tries == TRIES {
+                return Err(failed.error);
+            }
+            log::warn!(
+                "a group is tried again ({tries} of {TRIES}): {}",
+                failed.error
+            );
+            let mark = session.lane.mark();
+            drop(session);
+            setback::pause(tries);
+            tries += 1;
+            if failed.at_commit && setback == Setback::Lost {
+                // Whoever holds the writer's lock knows that the commit is over, whatever came of
+                // it, and the head of the journal tells.
+                let session = Session::open(&self.parts)?;
+                let found = session.lane.mark();
+                if found == mark && found != before {
+                    log::warn!("the reply to a commit was lost, but not the commit");
+                    return Ok(session);
+                }
+                self.session = Some(session);
+            }
+        }
+    }
 }
 
-fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(), StorageError> {
+/// Why a group was not committed.
+struct Failed {
+    error: StorageError,
+    /// Whether it was the commit that failed, so that what became of it is not known.
+    at_commit: bool,
+}
+
+impl<E: Into<StorageError>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            at_commit: false,
+        }
+    }
+}
+
+fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(), Failed> {
     let Session {
         connection,
         lane,
@@ -348,21 +395,21 @@ fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(
         *result = match lane.decide(connection, order, now) {
             Ok(decision) => Ok(decision),
             Err(Undecided::Order(error)) => Err(error),
-            Err(Undecided::Storage(error)) => return Err(error),
+            Err(Undecided::Storage(error)) => return Err(error.into()),
         };
     }
     for (order, (_, result)) in group.hub_orders.iter().zip(&mut group.hub_decided) {
         *result = match hub.decide(connection, lane, order, now) {
             Ok(answer) => Ok(answer),
             Err(hub::Undecided::Refused(refusal)) => Err(refusal),
-            Err(hub::Undecided::Storage(error)) => return Err(error),
+            Err(hub::Undecided::Storage(error)) => return Err(error.into()),
         };
     }
     for (order, (_, result)) in group.access_orders.iter().zip(&mut group.access_decided) {
         *result = match access.decide(connection, lane, order, now) {
             Ok(answer) => Ok(answer),
             Err(access::Undecided::Refused(refusal)) => Err(refusal),
-            Err(access::Undecided::Storage(error)) => return Err(error),
+            Err(access::Undecided::Storage(error)) => return Err(error.into()),
         };
     }
     hub.write(connection)?;
@@ -371,7 +418,10 @@ fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(
         write_outbox(connection, update, now)?;
     }
     fail::fail_point!("writer::before_commit");
-    commit(connection)?;
+    commit(connection).map_err(|error| Failed {
+        error,
+        at_commit: true,
+    })?;
     fail::fail_point!("writer::after_commit");
     Ok(())
 }

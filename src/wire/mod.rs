@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod events;
 pub mod frames;
 pub mod jws;
+pub mod line;
 pub mod numbers;
 pub mod problem;
 pub mod registry;

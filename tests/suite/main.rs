@@ -45,6 +45,8 @@ mod hub_rules;
 mod ledger;
 mod lifecycle;
 mod log_viewer;
+#[cfg(feature = "mysql")]
+mod mariadb;
 mod metrics_history;
 mod monitor;
 mod mosquitto_production;
@@ -54,5 +56,6 @@ mod operations;
 mod publisher;
 mod rest;
 mod support;
+mod tcp;
 mod tls;
 mod websocket;

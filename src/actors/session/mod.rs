@@ -1,6 +1,7 @@
 //! Sessions: one actor a connection.
 
 pub mod sight;
+pub mod tcp;
 pub mod websocket;
 
 use std::sync::atomic::{AtomicU64, Ordering};

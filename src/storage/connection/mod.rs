@@ -98,7 +98,7 @@ impl Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sqlite(path) => write!(f, "{path:?}"),
+            Self::Sqlite(path) => path.display().fmt(f),
             #[cfg(feature = "mysql")]
             Self::Mysql(url) => url.fmt(f),
         }

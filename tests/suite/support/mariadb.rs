@@ -44,6 +44,18 @@ impl Schema {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// Where it is, as the application's own code reads it.
+    #[cfg(feature = "mysql")]
+    pub fn location(&self) -> atalaya::storage::Location {
+        atalaya::storage::Location::parse(&self.url).unwrap()
+    }
+
+    /// Its name on the server.
+    #[cfg(feature = "mysql")]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 #[cfg(feature = "mysql")]
@@ -113,11 +125,6 @@ mod server {
 
         fn data(&self) -> PathBuf {
             self.folder.path().join("data")
-        }
-
-        /// Where its files are.
-        pub fn folder(&self) -> &std::path::Path {
-            self.folder.path()
         }
 
         /// The server's address, without a database.
