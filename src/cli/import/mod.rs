@@ -136,8 +136,11 @@ pub(super) fn without_noise(command: clap::Command) -> clap::Command {
         .filter(|id| !HEEDED.contains(&id.as_str()))
         .collect();
     command.mut_args(|arg| {
-        let hide = hidden.contains(arg.get_id());
-        arg.hide(hide)
+        if hidden.contains(arg.get_id()) {
+            arg.hide(true)
+        } else {
+            arg
+        }
     })
 }
 

@@ -104,7 +104,12 @@ pub fn movements(movements: &[MovementResource], zone: &TimeZone) -> String {
     }
     let fields = movements.iter().map(|movement| {
         let (kind, amount) = (movement.tipo, movement.monto.0);
-        let (balance, date) = (movement.saldo_nuevo.0, date(movement.timestamp, zone));
+        let balance = movement.saldo_nuevo.0;
+        // What happened on another day, such as before Atalaya, is told of that day.
+        let date = match &movement.fecha_valor {
+            Some(day) => format!("{day} 00:00:00"),
+            None => date(movement.timestamp, zone),
+        };
         format!("|{kind}|{amount}|{balance}|{date}")
     });
     std::iter::once("OK".to_owned()).chain(fields).collect()
@@ -192,6 +197,12 @@ mod tests {
             "OK|DEPOSITO|10.00|10.05|2026-01-15 14:30:00|RETIRO|0.05|0.10|2026-01-15 14:30:00"
         );
         assert!(told("UTC").contains("2026-01-15 19:30:00"));
+        let old = MovementResource {
+            fecha_valor: Some("1995-04-19".to_owned()),
+            ..movement("RETIRO", 5, at)
+        };
+        let told = movements(&[old], &TimeZone::UTC);
+        assert_eq!(told, "OK|RETIRO|0.05|0.10|1995-04-19 00:00:00");
         assert_eq!(movements(&[], &TimeZone::UTC), "OK|Sin transacciones");
     }
 

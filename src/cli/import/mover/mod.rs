@@ -93,7 +93,9 @@ pub(super) fn run(args: &ImportArgs, source: &str) -> Result<ExitCode, Box<dyn E
     let moved = move_in(&config, &url, &zone, target, &mut reporter);
     if let Err(error) = &moved {
         eprintln!("atalaya import: {error}");
-        eprintln!("atalaya import: vuelva a ejecutar la misma orden para continuar donde quedó");
+        if !matches!(error, MoveError::Old(OldError::Form(_))) {
+            eprintln!("atalaya import: ejecute otra vez la misma orden para continuar donde quedó");
+        }
     }
     Ok(reporter.finish(moved.is_ok()))
 }
@@ -185,7 +187,12 @@ impl Mover<'_> {
 
     /// Rejects movements that no client has.
     fn reject_orphans(&mut self) -> Result<(), MoveError> {
-        for orphan in self.old.orphans()? {
+        for (orphan, place) in self.old.orphans()?.into_iter().zip(0..) {
+            if place == old::EXAMPLES {
+                let reason = "transacciones: hay más cédulas que no están en clientes";
+                self.reporter.reject(Some("…"), reason.to_owned());
+                break;
+            }
             let first = Shown::from(orphan.first.as_deref().unwrap_or("NULL"));
             self.reporter.reject(
                 orphan.cedula.as_deref(),

@@ -24,8 +24,8 @@ const MOST_MOVEMENTS: usize = 200_000;
 /// Movements of one account at most: some 200 MiB.
 pub(super) const MOST_OF_ONE: usize = 1_000_000;
 
-/// Accounts named of those that are wrong in the same way.
-const EXAMPLES: usize = 20;
+/// Cédulas named of those that no client has.
+pub(super) const EXAMPLES: usize = 20;
 
 /// Why the old system cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -192,7 +192,7 @@ impl OldSystem {
         .load(&mut self.connection)?)
     }
 
-    /// Movements whose cédula no client has: how many cédulas, and the first of them.
+    /// Movements whose cédula no client has, by cédula: [`EXAMPLES`], and one more if there are more.
     ///
     /// # Errors
     /// [`OldError::Query`].
@@ -201,7 +201,8 @@ impl OldSystem {
             "SELECT CAST(t.cedula AS CHAR) AS cedula, COUNT(*) AS count, \
              CAST(MIN(t.id) AS CHAR) AS first FROM transacciones t \
              LEFT JOIN clientes c ON c.cedula = t.cedula WHERE c.cedula IS NULL \
-             GROUP BY t.cedula ORDER BY t.cedula LIMIT {EXAMPLES}"
+             GROUP BY t.cedula ORDER BY t.cedula LIMIT {}",
+            EXAMPLES + 1
         ))
         .load(&mut self.connection)?)
     }
