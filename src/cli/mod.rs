@@ -41,6 +41,7 @@ enum Command {
     /// Keep an external broker in line with the registry
     Broker(broker_sync::BrokerCommandArgs),
     /// Import movements from CSV, or move in from a database of another system
+    #[command(after_long_help = import::HELP)]
     Import(Box<import::ImportArgs>),
     /// Sign in and print a token for the other commands
     Login(login::LoginArgs),

@@ -51,18 +51,20 @@ use verdict::Decision;
 /// What the file or the command line got wrong; nothing was sent. The same as clap's.
 const EXIT_USAGE: u8 = 2;
 
+/// What the help says beyond the settings.
+pub(super) const HELP: &str = "\
+A FILE goes through the API of a server that runs. It has the columns cedula, fecha (YYYY-MM-DD), \
+tipo (DEPOSITO or RETIRO) and monto, named in its first line; others are ignored.
+
+A database of MySQL or MariaDB is moved in whole, into the database of a server that is stopped \
+(--database-url, --data-dir). It has the tables clientes (cedula, nombres, apellidos, saldo) and \
+transacciones (id, cedula, tipo, monto, saldo_final, fecha), and is never written to; other columns \
+are ignored. Where the history of an account does not explain its balance the difference is posted \
+as AJUSTE and reported. An account with a row that cannot be right is named and left out whole.
+
+Either may be imported again at any time: what is there already is not posted twice.";
+
 /// Settings of `atalaya import`.
-///
-/// A file goes through the API of a server that runs. It has the columns cedula, fecha
-/// (YYYY-MM-DD), tipo (DEPOSITO or RETIRO) and monto, named in its first line; others are ignored.
-///
-/// A database of MySQL or MariaDB, mysql://user:password@host/database, is moved in whole, into the
-/// database of a server that is stopped (--database-url, --data-dir). It has the tables
-/// clientes (cedula, nombres, apellidos, saldo) and transacciones (id, cedula, tipo, monto,
-/// saldo_final, fecha); other columns are ignored. Where the history of an account does not explain
-/// its balance the difference is posted as AJUSTE and reported.
-///
-/// Either may be imported again at any time: what is there already is not posted twice.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ImportArgs {
     /// CSV file with the columns cedula, fecha, tipo, monto, in the order in which it happened; or

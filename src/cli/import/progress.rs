@@ -2,9 +2,12 @@
 
 use anstream::eprintln;
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
+#[cfg(feature = "mysql")]
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(feature = "mysql")]
+use std::time::Instant;
 use tokio::time::sleep;
 
 /// How often a bar is redrawn while nothing happens, so that its clock moves.
@@ -20,6 +23,7 @@ pub(super) struct Progress {
     bar: ProgressBar,
     lines: bool,
     /// When a log last got a line of [`Progress::advance`].
+    #[cfg(feature = "mysql")]
     told: Cell<Instant>,
 }
 
@@ -32,8 +36,12 @@ impl Progress {
         }
         // The library hides its bar where stderr is no terminal.
         let lines = bar.is_hidden();
-        let told = Cell::new(Instant::now());
-        Self { bar, lines, told }
+        Self {
+            bar,
+            lines,
+            #[cfg(feature = "mysql")]
+            told: Cell::new(Instant::now()),
+        }
     }
 
     /// One more movement is decided.
