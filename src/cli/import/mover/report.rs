@@ -48,9 +48,13 @@ fn details(plan: &MovePlan, history: &[OldMovement]) -> String {
     if plan.lowest < Money::ZERO {
         details.push(format!("la historia sola bajaría a {}", plan.lowest));
     }
-    if plan.closing < Money::ZERO && plan.opening > Money::ZERO {
-        details
-            .push("el ajuste inicial evita un saldo negativo y el final lleva al saldo".to_owned());
+    if plan.closing < Money::ZERO {
+        let text = if plan.opening > Money::ZERO {
+            "el ajuste inicial evita un saldo negativo y el final lleva al saldo"
+        } else {
+            "la historia suma más que el saldo"
+        };
+        details.push(text.to_owned());
     }
     if let Some(found) = plan.contradiction {
         let id = history.get(found.index).map_or("", |row| row.id.as_str());
@@ -199,5 +203,70 @@ impl fmt::Display for Totals {
                 (false, false) => "Mudanza incompleta",
             }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::moving::plan;
+    use crate::domain::{Amount, IdempotencyKey, PostingKind};
+
+    fn deposit(cents: i64, stated: Option<i64>) -> OldMovement {
+        OldMovement {
+            id: "7".to_owned(),
+            key: IdempotencyKey::parse("k").unwrap(),
+            kind: PostingKind::Deposit,
+            amount: Amount::from_cents(cents).unwrap(),
+            day: 0,
+            stated: stated.map(Money::from_cents),
+        }
+    }
+
+    fn told(balance: i64, history: &[OldMovement]) -> Option<String> {
+        let account = AccountId::parse("1350509525").unwrap();
+        let plan = plan(Money::from_cents(balance), history, 0).unwrap();
+        Discrepancy::of(&account, &plan, history).map(|found| found.to_string())
+    }
+
+    #[test]
+    fn figures_stand_under_their_headings() {
+        let line = told(15_000, &[deposit(20_000, None)]).unwrap();
+        assert!(
+            line.ends_with("  la historia suma más que el saldo"),
+            "{line}"
+        );
+        for (heading, figure) in [
+            ("saldo", "150.00"),
+            ("historia", "200.00"),
+            ("ajuste inicial", "-"),
+            ("ajuste final", "-50.00"),
+        ] {
+            let end = |text: &str, part: &str| {
+                let start = text.find(&format!(" {part} ")).unwrap();
+                text[..=start].chars().count() + part.chars().count()
+            };
+            assert_eq!(end(HEADING, heading), end(&line, figure), "{heading}");
+        }
+    }
+
+    #[test]
+    fn what_adds_up_is_not_told() {
+        assert_eq!(told(20_000, &[deposit(20_000, Some(20_000))]), None);
+        let line = told(20_000, &[deposit(20_000, Some(1))]).unwrap();
+        assert!(line.contains("transacciones 7: saldo_final 0.01 donde sigue 200.00"));
+        assert!(told(1, &[]).unwrap().contains("sin historia"));
+    }
+
+    #[test]
+    fn sums_are_wider_than_any_balance() {
+        assert_eq!(wide(-5), "-0.05");
+        assert_eq!(wide(i128::from(i64::MAX) * 100), "9223372036854775807.00");
+        let totals = Totals {
+            total_saldos: i128::MAX,
+            ..Totals::default()
+        };
+        let json = serde_json::to_value(&totals).unwrap();
+        assert!(json["total_saldos"].is_null());
     }
 }
