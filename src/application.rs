@@ -831,6 +831,34 @@ async fn start_embedded(
     ))
 }
 
+/// The database of a server that is stopped, with the one writer that it has: for commands that work
+/// on it themselves. No server starts on it meanwhile.
+#[derive(Debug)]
+pub struct Offline {
+    /// The way to write.
+    pub writer: Writer,
+    /// The way to read.
+    pub readers: ReadPool,
+    _locks: Vec<File>,
+}
+
+impl Offline {
+    /// Opens it, making it where it is missing.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Locked`] while a server runs, or what is wrong with the database.
+    pub fn open(config: &Config, clock: &Clock) -> Result<Self, ApplicationError> {
+        let locks = lock(config)?;
+        let instruments = Instruments::new(&Registry::new())?;
+        let storage = open_storage(config, clock, &instruments)?;
+        Ok(Self {
+            writer: storage.writer,
+            readers: storage.readers,
+            _locks: locks,
+        })
+    }
+}
+
 /// Gives the person called `username` a new password, which must be changed, lets them in again and
 /// takes their second factor away. Works on the database itself, whose server must be stopped.
 ///
@@ -842,9 +870,7 @@ pub async fn reset_password(
     clock: &Clock,
     username: Slug,
 ) -> Result<String, ApplicationError> {
-    let _locks = lock(config)?;
-    let instruments = Instruments::new(&Registry::new())?;
-    let storage = open_storage(config, clock, &instruments)?;
+    let storage = Offline::open(config, clock)?;
     let failed =
         |what: &dyn std::fmt::Display| ApplicationError::FirstRun(format!("{username}: {what}"));
     let text = first_run::made_password().map_err(|e| failed(&e))?;

@@ -49,10 +49,11 @@ pub struct ServeArgs {
     #[arg(long, env = "LOW_BALANCE_THRESHOLD", default_value = "100.00", value_parser = money, help_heading = "General")]
     pub low_balance_threshold: Money,
 
-    /// Where the database is, as `sqlite://path`
+    /// Where the database is, as `sqlite://path` or `mysql://user:password@host/database`
     #[arg(
         long,
         env = "DATABASE_URL",
+        hide_env_values = true,
         default_value = "sqlite://data/atalaya.db",
         help_heading = "Storage"
     )]

@@ -49,7 +49,7 @@
 //! | [`desk`] | where every edge hands in what its clients ask |
 //! | [`http`] | the routes on one page, one file a resource |
 //! | [`tcp`] | the port of tellers' terminals: who is let in, and where their bytes go |
-//! | [`cli`] | one file a subcommand |
+//! | [`cli`] | one file a subcommand; `cli::import` brings in movements from CSV, or a whole bank ([`domain::moving`], [`storage::moving`]) |
 //! | [`application`] | what is started in which order, and drained in the reverse |
 //! | [`log_files`] | what [`logging`] has written, read again in pages |
 //! | `static/` | the page: plain ES modules, embedded by [`http`] |
@@ -61,7 +61,8 @@
 //!
 //! 1. A reply of success means: on disk, in one commit, with its place in the journal, its link of
 //!    the chain and its idempotency key.
-//! 2. No balance below zero; for each account the balance is the sum of its postings.
+//! 2. No balance below zero; for each account the balance is the sum of its postings, of which only
+//!    moving in from another system makes adjustments.
 //! 3. The journal has no gaps, and its order is the order of commits. Each account's versions have
 //!    no gaps either.
 //! 4. The outbox cursor passes only entries all of whose messages the broker has acknowledged.

@@ -125,6 +125,9 @@ pub enum Channel {
     Tcp,
     /// The interfaces that clients from before Atalaya speak over HTTP.
     Bridge,
+    /// Moving in from the system before Atalaya: what comes here is history, of which nobody is
+    /// notified.
+    MovingIn,
 }
 
 impl Channel {
@@ -138,6 +141,7 @@ impl Channel {
             Self::Mqtt => "mqtt",
             Self::Tcp => "tcp",
             Self::Bridge => "puente",
+            Self::MovingIn => "mudanza",
         }
     }
 

@@ -201,6 +201,7 @@ fn kind_and_amount(command: &Command) -> (&'static str, Money) {
         Command::Deposit { amount, .. } => (kind_name(PostingKind::Deposit), amount.money()),
         Command::Withdraw { amount, .. } => (kind_name(PostingKind::Withdrawal), amount.money()),
         Command::Transfer { amount, .. } => ("TRANSFERENCIA", amount.money()),
+        Command::BringIn { kind, amount, .. } => (kind_name(*kind), amount.money()),
     }
 }
 

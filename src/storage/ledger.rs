@@ -226,6 +226,11 @@ impl Lane {
                 (origin, destination),
                 *amount,
             )?,
+            Command::BringIn {
+                account,
+                kind,
+                amount,
+            } => self.post(connection, &circumstances, account, *kind, *amount)?,
         };
         Ok(Decision {
             outcome,

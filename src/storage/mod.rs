@@ -14,6 +14,7 @@ pub mod feed;
 pub mod hub;
 mod keys;
 mod ledger;
+pub mod moving;
 pub mod queries;
 pub mod registry_queries;
 pub mod rows;

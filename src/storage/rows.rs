@@ -309,7 +309,7 @@ macro_rules! codes {
 pub(super) use codes;
 
 codes!(
-    kind_code,
+    pub(super) kind_code,
     kind_of,
     PostingKind,
     i32,
@@ -317,6 +317,8 @@ codes!(
     PostingKind::Withdrawal = 2,
     PostingKind::TransferSent = 3,
     PostingKind::TransferReceived = 4,
+    PostingKind::AdjustedUp = 5,
+    PostingKind::AdjustedDown = 6,
 );
 
 codes!(
@@ -330,6 +332,7 @@ codes!(
     Channel::Mqtt = 3,
     Channel::Tcp = 4,
     Channel::Bridge = 5,
+    Channel::MovingIn = 6,
 );
 
 /// Rows are never deleted, so each has a name.

@@ -3,7 +3,7 @@
 //! Its texts are those of the line protocol, which it was a bridge to.
 
 use super::events::{Statistics, json};
-use super::legacy::local_date;
+use super::legacy::date_of;
 use super::line::{Fault, Verb, answer};
 use super::numbers::Decimal;
 use super::resources::{AccountResource, MovementResource};
@@ -151,7 +151,7 @@ pub fn movements(found: &[MovementResource], zone: &TimeZone) -> Vec<Movement> {
         tipo: movement.tipo,
         monto: movement.monto,
         saldo_final: movement.saldo_nuevo,
-        fecha: local_date(movement.timestamp, zone),
+        fecha: date_of(movement, zone),
     };
     found.iter().map(movement).collect()
 }

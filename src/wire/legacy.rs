@@ -1,6 +1,7 @@
 //! What the interfaces from before Atalaya have in common: names in one field, and local dates.
 
 use super::numbers::Moment;
+use super::resources::MovementResource;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -18,9 +19,18 @@ pub fn split_name(words: &[&str]) -> Option<(String, String)> {
     Some((given_names.join(" "), surnames.join(" ")))
 }
 
-/// A moment as clients show it, `2026-01-15 14:30:00`, in `zone`.
+/// The date of a movement. What happened on another day, such as before Atalaya, is told of that
+/// day.
 #[must_use]
-pub fn local_date(moment: Moment, zone: &TimeZone) -> String {
+pub fn date_of(movement: &MovementResource, zone: &TimeZone) -> String {
+    match &movement.fecha_valor {
+        Some(day) => format!("{day} 00:00:00"),
+        None => local_date(movement.timestamp, zone),
+    }
+}
+
+/// A moment as clients show it, `2026-01-15 14:30:00`, in `zone`.
+fn local_date(moment: Moment, zone: &TimeZone) -> String {
     let moment = Timestamp::from_microsecond(moment.0).unwrap_or(Timestamp::UNIX_EPOCH);
     let local = moment.to_zoned(zone.clone());
     local.strftime("%Y-%m-%d %H:%M:%S").to_string()

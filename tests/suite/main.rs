@@ -53,6 +53,8 @@ mod mariadb;
 mod metrics_history;
 mod monitor;
 mod mosquitto_production;
+#[cfg(feature = "mysql")]
+mod mover;
 mod operations;
 mod publisher;
 mod rest;

@@ -3,7 +3,7 @@
 use super::{Fault, Verb};
 use crate::domain::Money;
 use crate::wire::events::Statistics;
-use crate::wire::legacy::local_date;
+use crate::wire::legacy::date_of;
 use crate::wire::resources::{AccountResource, MovementResource};
 use crate::wire::{Problem, ProblemKind};
 use jiff::tz::TimeZone;
@@ -103,7 +103,7 @@ pub fn movements(movements: &[MovementResource], zone: &TimeZone) -> String {
     }
     let fields = movements.iter().map(|movement| {
         let (kind, amount) = (movement.tipo, movement.monto.0);
-        let (balance, date) = (movement.saldo_nuevo.0, local_date(movement.timestamp, zone));
+        let (balance, date) = (movement.saldo_nuevo.0, date_of(movement, zone));
         format!("|{kind}|{amount}|{balance}|{date}")
     });
     std::iter::once("OK".to_owned()).chain(fields).collect()
@@ -166,6 +166,7 @@ mod tests {
             tipo: kind,
             monto: Decimal(Money::from_cents(cents)),
             saldo_nuevo: Decimal(Money::from_cents(cents + 5)),
+            saldo_anterior: None,
             timestamp: Moment(at),
             tx_id: Uuid::nil(),
             version: 1,
@@ -185,6 +186,12 @@ mod tests {
             "OK|DEPOSITO|10.00|10.05|2026-01-15 14:30:00|RETIRO|0.05|0.10|2026-01-15 14:30:00"
         );
         assert!(told("UTC").contains("2026-01-15 19:30:00"));
+        let old = MovementResource {
+            fecha_valor: Some("1995-04-19".to_owned()),
+            ..movement("RETIRO", 5, at)
+        };
+        let told = movements(&[old], &TimeZone::UTC);
+        assert_eq!(told, "OK|RETIRO|0.05|0.10|1995-04-19 00:00:00");
         assert_eq!(movements(&[], &TimeZone::UTC), "OK|Sin transacciones");
     }
 

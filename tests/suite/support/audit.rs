@@ -38,6 +38,9 @@ const DEPOSIT: i32 = 1;
 const WITHDRAWAL: i32 = 2;
 const SENT: i32 = 3;
 const RECEIVED: i32 = 4;
+const ADJUSTED_UP: i32 = 5;
+const ADJUSTED_DOWN: i32 = 6;
+const MOVING_IN: i32 = 6;
 
 #[derive(Default, Clone, Copy, PartialEq, Eq, Debug)]
 struct State {
@@ -49,7 +52,9 @@ struct State {
 /// Walks the journal: no gap, each link right, each balance the sum of its postings, each version
 /// one more, each posting naming the one before it, each alert taking the steps that it may, each
 /// text the one whose digest is in the chain, each message used once, and the tables saying the
-/// same as the journal. The error says what is wrong first.
+/// same as the journal; over all, deposits less withdrawals and adjustments either way (and halves of
+/// transfers from before Atalaya, whose other half nobody names) are the sum of balances. The error
+/// says what is wrong first.
 pub fn audit(database: &Location) -> Result<usize, String> {
     let connection = &mut open(database);
     begin(connection);
@@ -171,12 +176,20 @@ impl Books {
             return Err("a posting in another lane than its account's".to_owned());
         }
         let state = self.states.entry(account).or_default();
-        let change = match row.posting_kind.unwrap() {
-            DEPOSIT | RECEIVED => amount,
-            WITHDRAWAL | SENT => -amount,
+        let kind = row.posting_kind.unwrap();
+        let change = match kind {
+            DEPOSIT | RECEIVED | ADJUSTED_UP => amount,
+            WITHDRAWAL | SENT | ADJUSTED_DOWN => -amount,
             other => return Err(format!("kind {other}")),
         };
-        if matches!(row.posting_kind.unwrap(), DEPOSIT | WITHDRAWAL) {
+        let is_transfer = matches!(kind, SENT | RECEIVED);
+        let is_adjustment = matches!(kind, ADJUSTED_UP | ADJUSTED_DOWN);
+        // Half a transfer stands alone, and an adjustment at all, only where history was brought in.
+        let is_half = is_transfer && row.counterparty.is_none();
+        if (is_half || is_adjustment) && row.channel != MOVING_IN {
+            return Err("only moving in may do this".to_owned());
+        }
+        if !is_transfer || is_half {
             self.paid_in += change;
         }
         if row.previous_seq != Some(state.last_seq) {
