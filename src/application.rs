@@ -183,6 +183,7 @@ impl Application {
             cedula_check: config.cedula_check,
             clock: clock.clone(),
             instruments: instruments.clone(),
+            device_rate: config.device_rate,
             installation: config.installation.clone(),
         });
         let limits = Limits::new(config.address_rate, config.principal_rate);

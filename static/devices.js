@@ -29,7 +29,7 @@ export function open(root) {
 }
 
 const trust = (value) => ({ name: "confianza", label: t("trust"), type: "select", value: value ?? "firma",
-  options: [["firma", t("trust_firma")], ["broker", t("trust_broker")]] });
+  options: [["firma", t("trust_firma")], ["broker", t("trust_broker")], ["heredada", t("trust_heredada")]] });
 
 async function types() {
   return (await all(["tipos_hardware"])).map((one) => [one.tipo, one.descripcion ? `${one.tipo} · ${one.descripcion}` : one.tipo]);

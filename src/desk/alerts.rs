@@ -473,6 +473,7 @@ fn refused(refusal: HubRefusal) -> Failure {
         HubRefusal::UnknownDeviceType => ProblemKind::UnknownDeviceType,
         HubRefusal::UnknownKey => ProblemKind::UnknownDeviceKey,
         HubRefusal::TrustNotAllowed => ProblemKind::TrustNotAllowed,
+        HubRefusal::NotLegacy => ProblemKind::NotLegacy,
         HubRefusal::TooManyKeys => ProblemKind::TooManyKeys,
         HubRefusal::UnknownAlert => ProblemKind::UnknownAlert,
         HubRefusal::UnknownRule => ProblemKind::UnknownRule,
@@ -592,7 +593,7 @@ pub(super) fn moment(name: &'static str, text: &str) -> Result<Option<i64>, Fail
     Ok(Some(parsed.as_microsecond()))
 }
 
-fn alert_resource(alert: AlertView) -> AlertResource {
+pub(crate) fn alert_resource(alert: AlertView) -> AlertResource {
     let raw = |text: Option<String>| RawValue::from_string(text?).ok();
     AlertResource {
         alerta_id: alert.id,

@@ -70,6 +70,9 @@ pub enum Trust {
     /// That the broker has let the device in, and nobody else speak on its topic. What is signed is
     /// taken all the same.
     Broker,
+    /// That it shows a secret of its own over the interface from before Atalaya. What is signed is
+    /// taken all the same.
+    Legacy,
 }
 
 impl Trust {
@@ -79,13 +82,14 @@ impl Trust {
         match self {
             Self::Signature => "firma",
             Self::Broker => "broker",
+            Self::Legacy => "heredada",
         }
     }
 
     /// What is called so.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Signature, Self::Broker]
+        [Self::Signature, Self::Broker, Self::Legacy]
             .into_iter()
             .find(|trust| trust.name() == name)
     }
@@ -166,6 +170,7 @@ pub struct Registry {
     devices_at: HashMap<i64, Vec<i64>>,
     keys: HashMap<Slug, Arc<DeviceKey>>,
     passwords: HashMap<i64, PasswordDigest>,
+    legacy_secrets: HashMap<i64, PasswordDigest>,
     kinds: HashMap<(i64, Slug), Arc<AlertKind>>,
     rules: HashMap<i64, Arc<Rule>>,
     rules_of: HashMap<i64, Vec<Arc<Rule>>>,
@@ -265,6 +270,13 @@ impl Registry {
             .collect();
         keys.sort_by_key(|key| key.row);
         keys
+    }
+
+    /// What a device from before Atalaya shows, if it is one and has a secret.
+    #[must_use]
+    pub fn legacy_secret_of(&self, device: &Device) -> Option<PasswordDigest> {
+        let secret = self.legacy_secrets.get(&device.row).copied();
+        secret.filter(|_| device.trust == Trust::Legacy)
     }
 
     /// What the device at `row` signs in with at the broker, if it may.
@@ -367,6 +379,14 @@ impl Registry {
     /// Takes a revoked key out.
     pub fn remove_key(&mut self, kid: &Slug) {
         self.keys.remove(kid);
+    }
+
+    /// Sets what a device from before Atalaya shows, or that it shows nothing.
+    pub fn set_legacy_secret(&mut self, row: i64, secret: Option<PasswordDigest>) {
+        match secret {
+            Some(secret) => self.legacy_secrets.insert(row, secret),
+            None => self.legacy_secrets.remove(&row),
+        };
     }
 
     /// Sets what the device at `row` signs in with at the broker, or ends it.

@@ -83,6 +83,9 @@ pub(super) async fn identify(
 /// Whether a request may come from anybody. Asked before the router is, so it matches the routes by
 /// itself; whoever shows a token is spared that.
 fn is_public(request: &HttpRequest) -> bool {
+    if bridge::is_for_devices(request) {
+        return true;
+    }
     // Where there is no route there is nothing to protect.
     let Some(path) = request.resource_map().match_pattern(routed(request)) else {
         return true;
@@ -109,7 +112,11 @@ fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
         let address = request.peer_addr().map(|peer| peer.ip());
         door.limits.address(address).map_err(too_many)?;
     }
-    let shown = shown_token(request)?;
+    let shown = if bridge::is_for_devices(request) {
+        None
+    } else {
+        shown_token(request)?
+    };
     let standing = match &shown {
         None => None,
         Some((token, _)) => {
@@ -129,13 +136,11 @@ fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
         _ => None,
     };
     let mut caller = caller(door, standing, request, Channel::Http);
-    if let Some(bridge) = bridge::asked(request) {
+    if let Some(own) = bridge::asked(request) {
         caller.channel = Channel::Bridge;
-        // There alone an address says who somebody is.
-        if let Some(identity) = bridge
-            .identity_of(request)
-            .filter(|_| caller.standing.is_none())
-        {
+        // There alone an address says who somebody is, and a device says it by itself.
+        let is_unknown = caller.standing.is_none() && !bridge::is_for_devices(request);
+        if let Some(identity) = own.identity_of(request).filter(|_| is_unknown) {
             caller.identity = Arc::new(identity);
         }
     }

@@ -78,6 +78,10 @@ pub const ROUTES: &[(&str, &[&str])] = &[
         "/api/v1/hardware/{hardware}/contrasena_mqtt",
         &["DELETE", "POST"],
     ),
+    (
+        "/api/v1/hardware/{hardware}/secreto_heredado",
+        &["DELETE", "POST"],
+    ),
     ("/api/v1/tipos_hardware", &["GET"]),
     ("/api/v1/tipos_hardware/{tipo}", &["PUT"]),
     ("/api/v1/tipos_alarma", &["GET"]),
@@ -124,6 +128,13 @@ pub const BRIDGE_ROUTES: &[(&str, &[&str])] = &[
     ("/api/transferir", &["POST"]),
     ("/api/historial/{cedula}", &["GET"]),
     ("/api/stats", &["GET"]),
+    ("/api/hardware-auth/authenticate", &["POST"]),
+    ("/api/mqtt-alerts", &["GET", "POST"]),
+    ("/api/mqtt-alerts/process", &["POST"]),
+    ("/api/mqtt-alerts/verify-hardware", &["GET"]),
+    ("/api/mqtt-alerts/verify-empresa-sede", &["GET"]),
+    ("/api/mqtt-alerts/{id}/authorize", &["PATCH"]),
+    ("/api/mqtt-alerts/{id}/toggle-status", &["PATCH"]),
     ("/socket.io/", &["GET"]),
 ];
 
@@ -291,6 +302,12 @@ fn registry(method: &str, path: &str) -> Route {
         ("DELETE", "/api/v1/hardware/{hardware}/contrasena_mqtt") => {
             web::delete().to(devices::remove_mqtt_password)
         }
+        ("POST", "/api/v1/hardware/{hardware}/secreto_heredado") => {
+            web::post().to(devices::set_legacy_secret)
+        }
+        ("DELETE", "/api/v1/hardware/{hardware}/secreto_heredado") => {
+            web::delete().to(devices::remove_legacy_secret)
+        }
         ("GET", "/api/v1/tipos_hardware") => web::get().to(devices::list_types),
         ("PUT", "/api/v1/tipos_hardware/{tipo}") => web::put().to(devices::put_type),
         ("GET", "/api/v1/tipos_alarma") => web::get().to(kinds::list),
@@ -315,6 +332,21 @@ fn bridged(method: &str, path: &str) -> Option<Route> {
         ("POST", "/api/transferir") => web::post().to(bridge::transfer),
         ("GET", "/api/historial/{cedula}") => web::get().to(bridge::history),
         ("GET", "/api/stats") => web::get().to(bridge::statistics),
+        ("POST", "/api/hardware-auth/authenticate") => web::post().to(bridge::alerts::authenticate),
+        ("GET", "/api/mqtt-alerts") => web::get().to(bridge::alerts::list),
+        ("POST", "/api/mqtt-alerts" | "/api/mqtt-alerts/process") => {
+            web::post().to(bridge::alerts::take)
+        }
+        ("GET", "/api/mqtt-alerts/verify-hardware") => web::get().to(bridge::alerts::verify_device),
+        ("GET", "/api/mqtt-alerts/verify-empresa-sede") => {
+            web::get().to(bridge::alerts::verify_site)
+        }
+        ("PATCH", "/api/mqtt-alerts/{id}/authorize") => {
+            web::patch().to(bridge::alerts::acknowledge)
+        }
+        ("PATCH", "/api/mqtt-alerts/{id}/toggle-status") => {
+            web::patch().to(bridge::alerts::resolve)
+        }
         ("GET", "/socket.io/") => web::get().to(sessions::socketio),
         _ => return None,
     })

@@ -161,6 +161,39 @@ pub fn alert(
     Ok(alerts(connection, within, &wanted, i64::MAX, 1)?.pop())
 }
 
+/// How many alerts there are.
+///
+/// # Errors
+/// [`StorageError::Query`].
+pub fn count(connection: &mut Connection, within: &Reach) -> Result<i64, StorageError> {
+    let mut query = alerts::table.count().into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(alerts::company_id.eq_any(rows));
+    }
+    Ok(query.get_result(connection)?)
+}
+
+/// The row of the newest alert but so many.
+///
+/// # Errors
+/// [`StorageError::Query`].
+pub fn row_after(
+    connection: &mut Connection,
+    within: &Reach,
+    skipped: i64,
+) -> Result<Option<i64>, StorageError> {
+    let mut query = alerts::table
+        .select(alerts::id)
+        .order(alerts::id.desc())
+        .limit(1)
+        .offset(skipped)
+        .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        query = query.filter(alerts::company_id.eq_any(rows));
+    }
+    Ok(query.first(connection).optional()?)
+}
+
 fn view((row, company, site, device, texts): Found) -> Result<AlertView, StorageError> {
     let wrong = || StorageError::Inconsistent {
         what: format!("alert {} cannot be read", row.id),

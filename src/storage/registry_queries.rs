@@ -228,7 +228,18 @@ pub fn sites(
     Ok(query.load(connection)?)
 }
 
-type DeviceColumns = (i64, String, String, String, String, String, bool, i64, i32);
+type DeviceColumns = (
+    i64,
+    String,
+    String,
+    String,
+    String,
+    String,
+    bool,
+    i64,
+    i32,
+    bool,
+);
 
 /// Devices after the row `after`, with their keys.
 ///
@@ -257,6 +268,7 @@ pub fn devices(
             devices::active,
             devices::created_at,
             devices::trust,
+            devices::legacy,
         ))
         .into_boxed();
     if let Some(rows) = within.company_rows() {
@@ -283,7 +295,7 @@ pub fn devices(
     found
         .into_iter()
         .map(
-            |(row, slug, company, site, kind, name, active, created_at, trust)| {
+            |(row, slug, company, site, kind, name, active, created_at, trust, legacy)| {
                 let wrong = || StorageError::Inconsistent {
                     what: format!("device {row} cannot be read"),
                 };
@@ -295,7 +307,7 @@ pub fn devices(
                     kind,
                     name,
                     active,
-                    trust: trust_of(trust).ok_or_else(wrong)?,
+                    trust: trust_of(trust, legacy).ok_or_else(wrong)?,
                     created_at,
                     heard_at: heard.get(&row).copied(),
                     silent: silent.contains(&row),

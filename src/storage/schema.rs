@@ -123,6 +123,8 @@ diesel::table! {
         active -> Bool,
         created_at -> BigInt,
         trust -> Integer,
+        legacy -> Bool,
+        legacy_secret -> Nullable<Binary>,
     }
 }
 diesel::table! {

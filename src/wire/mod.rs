@@ -6,6 +6,7 @@
 pub mod access;
 pub mod alerts;
 pub mod bridge;
+pub mod bridge_alerts;
 pub mod events;
 pub mod frames;
 pub mod jws;

@@ -122,6 +122,25 @@ impl std::fmt::Debug for PasswordResource {
     }
 }
 
+/// What a device from before Atalaya shows.
+#[derive(Clone, Serialize, utoipa::ToSchema)]
+#[schema(title = "SecretoHeredado")]
+pub struct LegacySecretResource {
+    /// The device.
+    pub hardware: String,
+    /// The secret, shown this once.
+    pub secreto: String,
+}
+
+/// A secret is in it.
+impl std::fmt::Debug for LegacySecretResource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LegacySecretResource")
+            .field("hardware", &self.hardware)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A type of device (`tipo`).
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[schema(title = "TipoDeHardware")]

@@ -111,6 +111,13 @@ fn expected(method: &str, path: &str) -> Option<Expected> {
         ("POST" | "DELETE", "/api/v1/hardware/{hardware}/contrasena_mqtt") => {
             expect("admin=2 operador=2", "operador=404")
         }
+        // A device that signs shows no secret.
+        ("POST", "/api/v1/hardware/{hardware}/secreto_heredado") => {
+            expect("admin=409 operador=409", "operador=404")
+        }
+        ("DELETE", "/api/v1/hardware/{hardware}/secreto_heredado") => {
+            expect("admin=204 operador=204", "operador=404")
+        }
         ("POST", "/api/v1/reglas/prueba") => expect(readers, hidden),
         ("GET", "/api/v1/cuarentena") => expect("operador=200 auditor=200", filtered),
         ("GET", "/api/v1/cuarentena/{id}") => expect("operador=200 auditor=200", hidden),

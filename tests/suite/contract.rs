@@ -578,6 +578,7 @@ async fn every_answer_of_the_hub_is_as_the_document_says() {
     let device = "/api/v1/hardware/{hardware}";
     let keys = "/api/v1/hardware/{hardware}/claves";
     let password = "/api/v1/hardware/{hardware}/contrasena_mqtt";
+    let secret = "/api/v1/hardware/{hardware}/secreto_heredado";
     let kind = "/api/v1/tipos_alarma/{empresa}/{tipo_alarma}";
     let (rules, rule) = ("/api/v1/reglas", "/api/v1/reglas/{id}");
     let quarantine = "/api/v1/cuarentena/{id}";
@@ -786,6 +787,17 @@ async fn every_answer_of_the_hub_is_as_the_document_says() {
         Call("POST", password, at(password, &["s"]), None, &[201]),
         Call("POST", password, at(password, &["nadie"]), None, &[404]),
         Call("DELETE", password, at(password, &["s"]), None, &[204]),
+        Call("POST", secret, at(secret, &["s"]), None, &[409]),
+        Call(
+            "PATCH",
+            device,
+            at(device, &["s"]),
+            Some(json!({"confianza": "heredada"})),
+            &[200],
+        ),
+        Call("POST", secret, at(secret, &["s"]), None, &[201]),
+        Call("POST", secret, at(secret, &["nadie"]), None, &[404]),
+        Call("DELETE", secret, at(secret, &["s"]), None, &[204]),
         Call(
             "GET",
             "/api/v1/tipos_hardware",

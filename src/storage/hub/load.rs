@@ -112,7 +112,18 @@ fn load_places(connection: &mut Connection, registry: &mut Registry) -> Result<(
     Ok(())
 }
 
-type DeviceColumns = (i64, String, i64, i64, String, String, bool, i32);
+type DeviceColumns = (
+    i64,
+    String,
+    i64,
+    i64,
+    String,
+    String,
+    bool,
+    i32,
+    bool,
+    Option<Vec<u8>>,
+);
 
 fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<(), StorageError> {
     let found: Vec<(String, String, Option<i64>)> = device_types::table.load(connection)?;
@@ -134,9 +145,11 @@ fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<
             devices::name,
             devices::active,
             devices::trust,
+            devices::legacy,
+            devices::legacy_secret,
         ))
         .load(connection)?;
-    for (row, name, company, site, kind, people, active, trust) in found {
+    for (row, name, company, site, kind, people, active, trust, legacy, secret) in found {
         registry.put_device(Device {
             row,
             slug: slug(&name)?,
@@ -145,8 +158,14 @@ fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<
             kind: slug(&kind)?,
             name: label(&people)?,
             active,
-            trust: trust_of(trust).ok_or_else(|| unreadable(format_args!("device {row}")))?,
+            trust: trust_of(trust, legacy)
+                .ok_or_else(|| unreadable(format_args!("device {row}")))?,
         });
+        if let Some(secret) = secret {
+            let digest = secret.try_into();
+            let digest = digest.map_err(|_| unreadable(format_args!("the secret of {row}")))?;
+            registry.set_legacy_secret(row, Some(PasswordDigest::from_bytes(digest)));
+        }
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use super::ledger::{Lane, Place, uuid_at};
 use super::vault::Vault;
 use super::writer::WriteError;
 use super::{Connection, StorageError};
-use crate::domain::device::{KeyMaterial, Secret};
+use crate::domain::device::{KeyMaterial, PasswordDigest, Secret};
 use crate::domain::registry::{AlertKind, Trust};
 use crate::domain::rule::{Action, Condition};
 use crate::domain::validation::{Claims, Proof, Purpose, Reason, Rejected};
@@ -258,6 +258,13 @@ pub enum HubCommand {
         /// The password, whose text is its base64url.
         password: Option<Secret>,
     },
+    /// What a device from before Atalaya shows from now on; `None`: nothing any more.
+    SetLegacySecret {
+        /// The device.
+        device: Slug,
+        /// What tells the right secret from a wrong one.
+        secret: Option<PasswordDigest>,
+    },
     /// A type of device, new or changed.
     PutDeviceType {
         /// Its code.
@@ -378,6 +385,8 @@ pub enum HubRefusal {
     TooManyKeys,
     #[error("the company does not let its broker vouch for devices")]
     TrustNotAllowed,
+    #[error("the device does not show a secret")]
+    NotLegacy,
     #[error("no such alert")]
     UnknownAlert,
     #[error("an alert that is {} does not take this step", .0.name())]

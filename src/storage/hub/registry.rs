@@ -1,7 +1,7 @@
 //! Changes of the registry: decided here, one entry of the journal each, seen by the next alert.
 
 use super::load::{kind_of, preloaded, rule_of};
-use super::rows::{AlertKindRow, Row, RuleRow, algorithm_code, trust_code};
+use super::rows::{AlertKindRow, Row, RuleRow, algorithm_code};
 use super::{Group, Hub, HubAnswer, HubCommand, HubRefusal, KindSpec, Patch, RuleSpec, Undecided};
 use crate::domain::device::{KeyMaterial, PasswordDigest, Secret};
 use crate::domain::registry::{ACTIVE_KEYS, Company, Device, DeviceKey, DeviceType, Site, Trust};
@@ -57,6 +57,9 @@ impl Hub {
             HubCommand::RevokeKey { device, kid } => self.revoke_key(group, device, kid),
             HubCommand::SetPassword { device, password } => {
                 self.set_password(group, device, password.as_ref())
+            }
+            HubCommand::SetLegacySecret { device, secret } => {
+                self.set_legacy_secret(group, device, *secret)
             }
             HubCommand::PutDeviceType {
                 code,
@@ -237,7 +240,7 @@ impl Hub {
             kind: kind.to_string(),
             name: name.to_string(),
             created_at: group.now,
-            trust: trust_code(trust),
+            trust,
         });
         self.registry_mut().put_device(device);
         note(group, (company, Some(site)), Subject::Device, change)
@@ -268,7 +271,7 @@ impl Hub {
             kind: device.kind.to_string(),
             name: device.name.to_string(),
             active: device.active,
-            trust: trust_code(device.trust),
+            trust: device.trust,
         });
         self.registry_mut().put_device(device);
         if wakes {
@@ -366,6 +369,29 @@ impl Hub {
         });
         self.registry_mut()
             .set_password(device.row, password.map(PasswordDigest::of));
+        let place = (device.company, Some(device.site));
+        note(group, place, Subject::Device, change)
+    }
+
+    fn set_legacy_secret(
+        &mut self,
+        group: &mut Group<'_>,
+        device: &Slug,
+        secret: Option<PasswordDigest>,
+    ) -> Decided {
+        let device = Arc::clone(self.device(device)?);
+        if secret.is_some() && device.trust != Trust::Legacy {
+            return Err(HubRefusal::NotLegacy.into());
+        }
+        let change = json!({
+            "hardware": device.slug.as_str(),
+            "secreto_heredado": if secret.is_some() { "nuevo" } else { "retirado" },
+        });
+        self.pending.push(Row::LegacySecret {
+            device: device.row,
+            digest: secret.map(PasswordDigest::bytes),
+        });
+        self.registry_mut().set_legacy_secret(device.row, secret);
         let place = (device.company, Some(device.site));
         note(group, place, Subject::Device, change)
     }

@@ -215,14 +215,14 @@ pub(super) enum Row {
         kind: String,
         name: String,
         created_at: i64,
-        trust: i32,
+        trust: Trust,
     },
     Device {
         id: i64,
         kind: String,
         name: String,
         active: bool,
-        trust: i32,
+        trust: Trust,
     },
     NewKey {
         id: i64,
@@ -240,6 +240,10 @@ pub(super) enum Row {
         device: i64,
         sealed: Option<Vec<u8>>,
         changed_at: i64,
+    },
+    LegacySecret {
+        device: i64,
+        digest: Option<[u8; 32]>,
     },
     DeviceType {
         code: String,
@@ -331,7 +335,8 @@ impl Row {
                     devices::name.eq(name),
                     devices::active.eq(true),
                     devices::created_at.eq(created_at),
-                    devices::trust.eq(trust),
+                    devices::trust.eq(trust_code(trust)),
+                    devices::legacy.eq(trust == Trust::Legacy),
                 ))
                 .execute(connection)?,
             Self::Device {
@@ -345,7 +350,8 @@ impl Row {
                     devices::kind.eq(kind),
                     devices::name.eq(name),
                     devices::active.eq(active),
-                    devices::trust.eq(trust),
+                    devices::trust.eq(trust_code(trust)),
+                    devices::legacy.eq(trust == Trust::Legacy),
                 ))
                 .execute(connection)?,
             Self::NewKey {
@@ -376,6 +382,9 @@ impl Row {
             Self::Password { device, .. } => {
                 diesel::delete(device_passwords::table.find(device)).execute(connection)?
             }
+            Self::LegacySecret { device, digest } => diesel::update(devices::table.find(device))
+                .set(devices::legacy_secret.eq(digest.map(|digest| digest.to_vec())))
+                .execute(connection)?,
             Self::DeviceType {
                 code,
                 description,
@@ -450,16 +459,17 @@ pub(super) const fn algorithm_code(material: &KeyMaterial) -> i32 {
 }
 
 /// The code of `trust` in `devices`.
-pub(super) const fn trust_code(trust: Trust) -> i32 {
+const fn trust_code(trust: Trust) -> i32 {
     match trust {
-        Trust::Signature => 1,
+        Trust::Signature | Trust::Legacy => 1,
         Trust::Broker => 2,
     }
 }
 
-/// What a code in `devices` stands for.
-pub(in crate::storage) const fn trust_of(code: i32) -> Option<Trust> {
+/// What a code in `devices` stands for, with what stands beside it.
+pub(in crate::storage) const fn trust_of(code: i32, legacy: bool) -> Option<Trust> {
     match code {
+        1 if legacy => Some(Trust::Legacy),
         1 => Some(Trust::Signature),
         2 => Some(Trust::Broker),
         _ => None,

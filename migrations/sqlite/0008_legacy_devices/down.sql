@@ -1,0 +1,2 @@
+ALTER TABLE devices DROP COLUMN legacy_secret;
+ALTER TABLE devices DROP COLUMN legacy;
