@@ -266,10 +266,10 @@ struct Common {
 }
 
 impl Session {
-    fn open(house: &House, lane: usize) -> Result<Self, StorageError> {
+    fn open(house: &House, lane: usize, before: &mut Option<i64>) -> Result<Self, StorageError> {
         let parts = &house.parts;
         let setup = house.setup(lane);
-        let mut connection = reopen_writer(&parts.location, setup.lane)?;
+        let mut connection = reopen_writer(&parts.location, setup.lane, before)?;
         let common = if lane == 0 {
             let now = parts.clock.now();
             Some(Common {
@@ -295,11 +295,20 @@ impl Session {
 struct House {
     parts: WriterParts,
     next_account: Arc<AtomicI64>,
-    rooms: Box<[Mutex<Option<Session>>]>,
+    rooms: Box<[Mutex<Room>]>,
+}
+
+/// Where one lane is written.
+#[derive(Default)]
+struct Room {
+    /// None after a failure, until somebody comes to write.
+    session: Option<Session>,
+    /// What a server knows the connection by, the last one where there is none.
+    connection: Option<i64>,
 }
 
 /// Rooms that somebody holds, in the order of lanes.
-type Held<'a> = Vec<(usize, MutexGuard<'a, Option<Session>>)>;
+type Held<'a> = Vec<(usize, MutexGuard<'a, Room>)>;
 
 impl House {
     fn open(parts: WriterParts) -> Result<Self, StorageError> {
@@ -307,11 +316,9 @@ impl House {
         let house = Self {
             parts,
             next_account: Arc::new(AtomicI64::new(1)),
-            rooms: (0..lanes).map(|_| Mutex::new(None)).collect(),
+            rooms: (0..lanes).map(|_| Mutex::default()).collect(),
         };
-        for (lane, mut room) in house.hold(&(0..lanes).collect::<Vec<_>>()) {
-            *room = Some(Session::open(&house, lane)?);
-        }
+        house.open_missing(&mut house.hold(&(0..lanes).collect::<Vec<_>>()))?;
         Ok(house)
     }
 
@@ -355,7 +362,7 @@ impl House {
             };
             let reached = marks(&held);
             for (_, room) in &mut held {
-                **room = None;
+                room.session = None;
             }
             let setback = setback::of(&failed.error);
             if setback == Setback::Fatal || tries == TRIES {
@@ -383,8 +390,9 @@ impl House {
 
     fn open_missing(&self, held: &mut Held<'_>) -> Result<(), StorageError> {
         for (lane, room) in held {
-            if room.is_none() {
-                **room = Some(Session::open(self, *lane)?);
+            if room.session.is_none() {
+                let session = Session::open(self, *lane, &mut room.connection)?;
+                room.session = Some(session);
             }
         }
         Ok(())
@@ -394,7 +402,7 @@ impl House {
     /// and hears that it is done finds it done.
     fn tell(&self, rooms: &mut Held<'_>) {
         for (lane, room) in rooms {
-            let Some(session) = room.as_mut() else {
+            let Some(session) = room.session.as_mut() else {
                 continue;
             };
             let head = session.lane.head();
@@ -412,14 +420,16 @@ impl House {
 
 fn sessions<'a>(held: &'a mut Held<'_>) -> Vec<&'a mut Session> {
     let rooms = held.iter_mut();
-    rooms.filter_map(|(_, room)| room.as_mut()).collect()
+    rooms
+        .filter_map(|(_, room)| room.session.as_mut())
+        .collect()
 }
 
 /// Where the journals of the rooms end.
 fn marks(held: &Held<'_>) -> Vec<Option<(i64, Link)>> {
     let rooms = held.iter();
     rooms
-        .map(|(_, room)| room.as_ref().map(|session| session.lane.mark()))
+        .map(|(_, room)| room.session.as_ref().map(|session| session.lane.mark()))
         .collect()
 }
 

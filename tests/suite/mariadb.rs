@@ -3,6 +3,7 @@
 
 use crate::support::mariadb::{MariaDb, Schema};
 use crate::support::proxy::{Cut, Proxy};
+use crate::support::terminal::Terminal;
 use crate::support::{Atalaya, Client, audit, certificates, eventually, free_port, run};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -46,14 +47,18 @@ async fn a_commit_whose_reply_is_lost_is_looked_up() {
     let proxy = Proxy::start(port).await;
     let atalaya = Atalaya::without_mqtt()
         .set("DATABASE_URL", through(&schema, proxy.port))
+        .set("TCP_TRUSTED", "127.0.0.1=cajero:banco")
         .start()
         .await;
     let client = atalaya.client();
     client.open_with("1", "100.00").await;
-    for (n, cut) in [Cut::AfterCommit, Cut::BeforeCommit, Cut::AfterCommit]
-        .into_iter()
-        .enumerate()
-    {
+    let cuts = [
+        Cut::AfterCommit,
+        Cut::BeforeCommit,
+        Cut::Unnoticed,
+        Cut::AfterCommit,
+    ];
+    for (n, cut) in cuts.into_iter().enumerate() {
         proxy.cut_at_next_commit(cut);
         let key = format!("k{n}");
         let answer = client.deposit("1", "1.00", &key).await;
@@ -63,7 +68,20 @@ async fn a_commit_whose_reply_is_lost_is_looked_up() {
         assert!(again.is_replayed(), "{cut:?}");
         assert_eq!(again.text(), answer.text(), "{cut:?}");
     }
-    assert_eq!(client.balance("1").await, "103.00");
+    assert_eq!(client.balance("1").await, "104.00");
+    // Where there is no key nothing but the looking up keeps it from being done twice.
+    let mut terminal = Terminal::open(&atalaya);
+    for (cut, balance) in [(Cut::AfterCommit, "105.00"), (Cut::BeforeCommit, "106.00")] {
+        proxy.cut_at_next_commit(cut);
+        let asked = actix_web::rt::task::spawn_blocking(move || {
+            let answer = terminal.asks("AUMENTAR 1 1");
+            (terminal, answer)
+        });
+        let answer;
+        (terminal, answer) = asked.await.unwrap();
+        assert_eq!(answer, format!("OK|Depósito exitoso|{balance}"), "{cut:?}");
+        assert!(proxy.has_cut(), "{cut:?}");
+    }
     audit(&schema.location()).unwrap();
     assert!(atalaya.log().contains("the reply to a commit was lost"));
 }

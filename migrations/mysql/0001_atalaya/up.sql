@@ -94,7 +94,7 @@ CREATE TABLE IF NOT EXISTS journal (
     fingerprint          BINARY(16),
     hash                 BINARY(32) NOT NULL,
     -- There are no partial indexes: what is of no audit is null, and costs a null.
-    audited              TINYINT AS (IF(fact IN (5, 6), 1, NULL)) PERSISTENT,
+    audited              TINYINT AS (IF(fact IN (5, 6), 1, NULL)) STORED,
     PRIMARY KEY (lane, seq),
     INDEX journal_audit (audited, lane, seq)
 ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

@@ -122,17 +122,26 @@ pub fn open_writer(location: &Location) -> Result<Connection, StorageError> {
     }
 }
 
-/// Opens a writer lane's connection to a database that was checked when the process started.
+/// Opens a writer lane's connection to a database that was checked when the process started. `before`
+/// is what a server knows the lane's last one by; it is exchanged.
 ///
 /// # Errors
 /// [`StorageError::Open`].
-pub fn reopen_writer(location: &Location, lane: i32) -> Result<Connection, StorageError> {
-    // A file has the first lane alone.
-    let _ = lane;
+pub fn reopen_writer(
+    location: &Location,
+    lane: i32,
+    before: &mut Option<i64>,
+) -> Result<Connection, StorageError> {
     match location {
-        Location::Sqlite(path) => sqlite::reopen(location, path).map(Connection::Sqlite),
+        // A file has the first lane alone, and its locks end with whoever holds them.
+        Location::Sqlite(path) => {
+            let _ = (lane, before);
+            sqlite::reopen(location, path).map(Connection::Sqlite)
+        }
         #[cfg(feature = "mysql")]
-        Location::Mysql(url) => mysql::open_writer(location, url, lane).map(Connection::Mysql),
+        Location::Mysql(url) => {
+            mysql::open_writer(location, url, lane, before).map(Connection::Mysql)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::{BUSY_TIMEOUT, Location};
 use crate::storage::StorageError;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::fmt;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/mysql");
 
 /// How long the writer waits for another that was here and whose connection the server has yet to
 /// find dead, in seconds.
-const TAKEOVER: u32 = 10;
+const TAKEOVER: i32 = 10;
 
 /// `mysql://user:password@host:port/database`, with what may stand behind: `unix_socket`, `ssl_ca`,
 /// `ssl_cert`, `ssl_key`, `ssl_mode`.
@@ -111,7 +111,7 @@ impl fmt::Debug for MysqlUrl {
 
 /// Opens the writer's connection, creating tables where they are missing.
 pub(super) fn create(location: &Location, url: &MysqlUrl) -> Result<MysqlConnection, StorageError> {
-    let mut connection = open_writer(location, url, 0)?;
+    let mut connection = open_writer(location, url, 0, &mut None)?;
     connection
         .run_pending_migrations(MIGRATIONS)
         .map_err(|e| location.unopened(e))?;
@@ -119,29 +119,65 @@ pub(super) fn create(location: &Location, url: &MysqlUrl) -> Result<MysqlConnect
 }
 
 /// Opens a writer lane's connection. It holds a lock of the server, which lasts as long as it does:
-/// two writers would each believe their own memory of the database. And whoever gets the lock knows that
-/// what the one before was committing has been committed or never will be.
+/// two writers would each believe their own memory of the database. And whoever gets the lock knows
+/// that what the one before was committing has been committed or never will be.
+///
+/// `before`: the lane's last connection, of which a server behind a network that has failed may not
+/// know yet that nobody is there any more. Where that one holds the lock it is ended.
 pub(super) fn open_writer(
     location: &Location,
     url: &MysqlUrl,
     lane: i32,
+    before: &mut Option<i64>,
 ) -> Result<MysqlConnection, StorageError> {
-    #[derive(QueryableByName)]
-    struct Locked {
-        #[diesel(sql_type = Nullable<Integer>)]
-        locked: Option<i32>,
-    }
     let mut connection = open(location, url)?;
-    let found: Locked =
-        diesel::sql_query("SELECT GET_LOCK(CONCAT('atalaya:', ?, ':', DATABASE()), ?) AS locked")
-            .bind::<Integer, _>(lane)
-            .bind::<Integer, _>(i32::try_from(TAKEOVER).unwrap_or(i32::MAX))
-            .get_result(&mut connection)?;
-    if found.locked == Some(1) {
+    let mut taken = lock(&mut connection, lane, 0)?;
+    if !taken.is_own {
+        if taken.holder.is_some() && taken.holder == *before {
+            log::warn!(
+                "the last connection of lane {lane} still stands at the server, and is ended"
+            );
+            // It may have ended by itself meanwhile.
+            let kill = format!("KILL CONNECTION {}", taken.holder.unwrap_or_default());
+            let _ = connection.batch_execute(&kill);
+        }
+        taken = lock(&mut connection, lane, TAKEOVER)?;
+    }
+    if taken.is_own {
+        *before = taken.holder;
         return Ok(connection);
     }
     Err(StorageError::Taken {
         database: location.to_string(),
+    })
+}
+
+/// Whose a lane's lock is.
+struct Taken {
+    is_own: bool,
+    /// The connection that holds it.
+    holder: Option<i64>,
+}
+
+/// Asks for a lane's lock and waits for it so many seconds.
+fn lock(connection: &mut MysqlConnection, lane: i32, seconds: i32) -> Result<Taken, StorageError> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Nullable<BigInt>)]
+        locked: Option<i64>,
+        #[diesel(sql_type = Nullable<BigInt>)]
+        holder: Option<i64>,
+    }
+    // Names of locks are the server's, and have 64 characters at most.
+    let name = format!("CONCAT('atalaya:{lane}:', LEFT(SHA2(DATABASE(), 256), 32))");
+    let found: Found = diesel::sql_query(format!(
+        "SELECT CAST(GET_LOCK({name}, {seconds}) AS SIGNED) AS locked, \
+         CAST(IS_USED_LOCK({name}) AS SIGNED) AS holder"
+    ))
+    .get_result(connection)?;
+    Ok(Taken {
+        is_own: found.locked == Some(1),
+        holder: found.holder,
     })
 }
 

@@ -12,6 +12,9 @@ pub enum Cut {
     AfterCommit,
     /// When a commit comes, which the server does not get to see.
     BeforeCommit,
+    /// The same, and the server does not get to see either that its client is gone, as behind a
+    /// network that has failed.
+    Unnoticed,
 }
 
 /// A running proxy. It ends with the test.
@@ -23,6 +26,7 @@ pub struct Proxy {
 const QUIET: u8 = 0;
 const AFTER: u8 = 1;
 const BEFORE: u8 = 2;
+const UNNOTICED: u8 = 3;
 
 impl Proxy {
     /// A proxy in front of the server on `server`.
@@ -45,6 +49,7 @@ impl Proxy {
         let armed = match cut {
             Cut::AfterCommit => AFTER,
             Cut::BeforeCommit => BEFORE,
+            Cut::Unnoticed => UNNOTICED,
         };
         self.armed.store(armed, Ordering::SeqCst);
     }
@@ -65,6 +70,12 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, armed: Arc<AtomicU8
                 let bytes = &up[..read.unwrap_or(0)];
                 let is_commit = bytes.windows(7).any(|window| window == b"\x03COMMIT");
                 let cut = if is_commit { armed.swap(QUIET, Ordering::SeqCst) } else { QUIET };
+                if cut == UNNOTICED {
+                    drop(client);
+                    // Until the server ends it.
+                    while matches!(server.read(&mut down).await, Ok(1..)) {}
+                    return;
+                }
                 if cut == BEFORE || server.write_all(bytes).await.is_err() {
                     return;
                 }
