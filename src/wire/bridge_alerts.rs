@@ -213,7 +213,7 @@ impl Message {
         for (name, value) in self.details.coordenadas.iter().flatten() {
             location.insert(name.clone(), value.clone());
         }
-        (!location.is_empty()).then(|| Value::Object(location))
+        (!location.is_empty()).then_some(Value::Object(location))
     }
 }
 
@@ -236,7 +236,7 @@ fn known_kind(name: &str) -> Option<&'static str> {
     ];
     let is = |old: &&str| old.eq_ignore_ascii_case(name);
     let mut all = KNOWN.iter();
-    all.find(|(_, old)| old.iter().any(|old| is(&old)))
+    all.find(|(_, old)| old.iter().any(|old| is(old)))
         .map(|(kind, _)| *kind)
 }
 

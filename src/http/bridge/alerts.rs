@@ -61,10 +61,10 @@ pub(in crate::http) async fn take(
     let header = request.headers().get(AUTHORIZATION);
     let header = header.and_then(|value| value.to_str().ok());
     let shown = header.and_then(|text| text.strip_prefix("Bearer ").map(str::trim));
-    let token = shown.or(message.token.as_deref());
-    let token = token.ok_or_else(|| failed(ProblemKind::Unauthenticated.into()))?;
+    let secret = shown.or(message.token.as_deref());
+    let secret = secret.ok_or_else(|| failed(ProblemKind::Unauthenticated.into()))?;
     let digest = Sha256::digest(&body).into();
-    let taken = desk.take_legacy_alert(&visitor.caller, token, &message, digest);
+    let taken = desk.take_legacy_alert(&visitor.caller, secret, &message, digest);
     let taken = taken.await.map_err(failed)?;
     let (alert, outcome, status) = if taken.is_repeat {
         (taken.alert, Outcome::Duplicate, StatusCode::OK)
