@@ -1,6 +1,6 @@
 //! One WebSocket connection: requests in, answers and events out.
 //!
-//! `actix-web-actors` is named in [`super::upgrade`] alone, so that replacing it begins there.
+//! `actix-web-actors` is named in `session/upgrade.rs` alone, so that replacing it begins there.
 
 use super::upgrade::ws;
 use crate::actors::session_hub::{
