@@ -473,6 +473,7 @@ fn refused(refusal: HubRefusal) -> Failure {
         HubRefusal::UnknownDeviceType => ProblemKind::UnknownDeviceType,
         HubRefusal::UnknownKey => ProblemKind::UnknownDeviceKey,
         HubRefusal::TrustNotAllowed => ProblemKind::TrustNotAllowed,
+        HubRefusal::NotLegacy => ProblemKind::NotLegacy,
         HubRefusal::TooManyKeys => ProblemKind::TooManyKeys,
         HubRefusal::UnknownAlert => ProblemKind::UnknownAlert,
         HubRefusal::UnknownRule => ProblemKind::UnknownRule,

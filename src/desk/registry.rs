@@ -2,7 +2,7 @@
 
 use super::alerts::{cursor, invalid_value, limit, optional, page, prose, slug};
 use super::{Answer, Caller, Desk, Failure, allow, reply};
-use crate::domain::device::Secret;
+use crate::domain::device::{PasswordDigest, Secret};
 use crate::domain::registry::{AlertKind, Trust};
 use crate::domain::{Action, Algorithm, KeyMaterial, Label, Priority, Reach, Resource, Slug};
 use crate::storage::HubCommand;
@@ -15,7 +15,7 @@ use crate::wire::numbers::Moment;
 use crate::wire::registry::{
     CompanyBody, CompanyPatch, CompanyResource, DeviceBody, DevicePatch, DeviceResource,
     DeviceTypeBody, DeviceTypeResource, KeyBody, KeyResource, KindBody, KindResource,
-    PasswordResource, SiteBody, SitePatch, SiteResource,
+    LegacySecretResource, PasswordResource, SiteBody, SitePatch, SiteResource,
 };
 use crate::wire::resources::Page;
 use crate::wire::{Problem, ProblemKind, Reason};
@@ -336,6 +336,41 @@ impl Desk {
         Ok(())
     }
 
+    /// Makes the secret that a device from before Atalaya shows for a token, and ends the one before.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn set_legacy_secret(&self, caller: &Caller, name: &str) -> Answer {
+        let device = self.device(caller, name, Action::ChangeRegistry).await?;
+        let secret = Secret(random().map_err(|error| {
+            log::error!("{error}");
+            ProblemKind::Internal
+        })?);
+        let command = HubCommand::SetSecret {
+            device: slug("hardware", &device.slug)?,
+            secret: Some(PasswordDigest::of(&secret)),
+        };
+        self.order(caller, command).await?;
+        reply(&LegacySecretResource {
+            hardware: device.slug,
+            secreto: secret.reveal(),
+        })
+    }
+
+    /// Ends a device's secret, if it has one, and the tokens that it was given for it.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn remove_legacy_secret(&self, caller: &Caller, name: &str) -> Result<(), Failure> {
+        let device = self.device(caller, name, Action::ChangeRegistry).await?;
+        let command = HubCommand::SetSecret {
+            device: slug("hardware", &device.slug)?,
+            secret: None,
+        };
+        self.order(caller, command).await?;
+        Ok(())
+    }
+
     async fn key(&self, caller: &Caller, device: &str, kid: &str) -> Result<KeyResource, Failure> {
         let device = self.device(caller, device, Action::ReadRegistry).await?;
         let key = device.keys.into_iter().find(|key| key.kid == kid);
@@ -382,6 +417,7 @@ impl Desk {
             ultima_senal: device.heard_at.map(Moment),
             silencioso: device.silent,
             contrasena_mqtt: device.password_changed_at.map(Moment),
+            secreto_heredado: device.secret_changed_at.map(Moment),
             claves: device.keys.into_iter().map(key_resource).collect(),
         }
     }
@@ -648,8 +684,8 @@ fn trust(name: Option<&str>) -> Result<Option<Trust>, Failure> {
     let Some(name) = name else { return Ok(None) };
     Trust::parse(name).map(Some).ok_or_else(|| {
         invalid_value((
-            "confianza: se espera firma o broker",
-            "confianza: expected firma or broker",
+            "confianza: se espera firma, broker o heredada",
+            "confianza: expected firma, broker or heredada",
         ))
     })
 }

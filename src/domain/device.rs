@@ -113,6 +113,12 @@ impl PasswordDigest {
         Self(Sha256::digest(password).into())
     }
 
+    /// A digest as it is kept.
+    #[must_use]
+    pub const fn from_bytes(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// The digest itself.
     #[must_use]
     pub const fn bytes(self) -> [u8; 32] {

@@ -70,6 +70,9 @@ pub enum Trust {
     /// That the broker has let the device in, and nobody else speak on its topic. What is signed is
     /// taken all the same.
     Broker,
+    /// A token that it got for its secret: it is one from before Atalaya, and speaks HTTP alone. What
+    /// is signed is taken all the same.
+    Legacy,
 }
 
 impl Trust {
@@ -79,13 +82,14 @@ impl Trust {
         match self {
             Self::Signature => "firma",
             Self::Broker => "broker",
+            Self::Legacy => "heredada",
         }
     }
 
     /// What is called so.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Signature, Self::Broker]
+        [Self::Signature, Self::Broker, Self::Legacy]
             .into_iter()
             .find(|trust| trust.name() == name)
     }
@@ -166,6 +170,7 @@ pub struct Registry {
     devices_at: HashMap<i64, Vec<i64>>,
     keys: HashMap<Slug, Arc<DeviceKey>>,
     passwords: HashMap<i64, PasswordDigest>,
+    secrets: HashMap<i64, PasswordDigest>,
     kinds: HashMap<(i64, Slug), Arc<AlertKind>>,
     rules: HashMap<i64, Arc<Rule>>,
     rules_of: HashMap<i64, Vec<Arc<Rule>>>,
@@ -273,6 +278,12 @@ impl Registry {
         self.passwords.get(&row).copied()
     }
 
+    /// What the device at `row`, one from before Atalaya, shows for a token, if it may.
+    #[must_use]
+    pub fn secret_of(&self, row: i64) -> Option<PasswordDigest> {
+        self.secrets.get(&row).copied()
+    }
+
     /// The kind called `code` of a company.
     #[must_use]
     pub fn kind(&self, company: i64, code: &Slug) -> Option<&Arc<AlertKind>> {
@@ -374,6 +385,14 @@ impl Registry {
         match password {
             Some(password) => self.passwords.insert(row, password),
             None => self.passwords.remove(&row),
+        };
+    }
+
+    /// Sets what the device at `row` shows for a token, or ends it.
+    pub fn set_secret(&mut self, row: i64, secret: Option<PasswordDigest>) {
+        match secret {
+            Some(secret) => self.secrets.insert(row, secret),
+            None => self.secrets.remove(&row),
         };
     }
 

@@ -1,13 +1,13 @@
 //! `/api/v1/hardware` and `/api/v1/tipos_hardware`.
 
-use super::answer::{ApiError, respond};
+use super::answer::{ApiError, respond, respond_done};
 use super::extract::{JsonBody, Query, Visitor};
 use super::openapi::Problems;
 use crate::desk::Desk;
 use crate::storage::registry_queries::DeviceFilter;
 use crate::wire::registry::{
     DeviceBody, DevicePatch, DeviceResource, DeviceTypeBody, DeviceTypeResource, KeyBody,
-    KeyResource, PasswordResource,
+    KeyResource, LegacySecretResource, PasswordResource,
 };
 use crate::wire::resources::Page;
 use actix_web::http::StatusCode;
@@ -193,6 +193,43 @@ pub(super) async fn remove_mqtt_password(
         language: visitor.language,
     })?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Crea el secreto con el que un hardware de antes de Atalaya obtiene sus tokens; el anterior deja de
+/// valer.
+#[utoipa::path(
+    post, path = "/api/v1/hardware/{hardware}/secreto_heredado", tag = "hardware", operation_id = "crearSecretoHeredado",
+    params(
+        ("hardware" = String, Path, description = "The device, of `confianza: \"heredada\"`"),
+    ),
+    responses((status = 201, description = "Made; it is shown this once", body = LegacySecretResource), Problems)
+)]
+pub(super) async fn set_legacy_secret(
+    desk: web::Data<Desk>,
+    visitor: Visitor,
+) -> Result<HttpResponse, ApiError> {
+    let answer = desk
+        .set_legacy_secret(&visitor.caller, visitor.param("hardware"))
+        .await;
+    respond(StatusCode::CREATED, visitor.language, answer)
+}
+
+/// Retira el secreto de un hardware de antes de Atalaya, y los tokens que obtuvo con él.
+#[utoipa::path(
+    delete, path = "/api/v1/hardware/{hardware}/secreto_heredado", tag = "hardware", operation_id = "retirarSecretoHeredado",
+    params(
+        ("hardware" = String, Path, description = "The device"),
+    ),
+    responses((status = 204, description = "Gone"), Problems)
+)]
+pub(super) async fn remove_legacy_secret(
+    desk: web::Data<Desk>,
+    visitor: Visitor,
+) -> Result<HttpResponse, ApiError> {
+    let removed = desk
+        .remove_legacy_secret(&visitor.caller, visitor.param("hardware"))
+        .await;
+    respond_done(visitor.language, removed)
 }
 
 /// Lista los tipos de hardware.

@@ -76,6 +76,10 @@ pub const ROUTES: &[(&str, &[&str])] = &[
         "/api/v1/hardware/{hardware}/contrasena_mqtt",
         &["DELETE", "POST"],
     ),
+    (
+        "/api/v1/hardware/{hardware}/secreto_heredado",
+        &["DELETE", "POST"],
+    ),
     ("/api/v1/tipos_hardware", &["GET"]),
     ("/api/v1/tipos_hardware/{tipo}", &["PUT"]),
     ("/api/v1/tipos_alarma", &["GET"]),
@@ -272,6 +276,12 @@ fn registry(method: &str, path: &str) -> Route {
         }
         ("DELETE", "/api/v1/hardware/{hardware}/contrasena_mqtt") => {
             web::delete().to(devices::remove_mqtt_password)
+        }
+        ("POST", "/api/v1/hardware/{hardware}/secreto_heredado") => {
+            web::post().to(devices::set_legacy_secret)
+        }
+        ("DELETE", "/api/v1/hardware/{hardware}/secreto_heredado") => {
+            web::delete().to(devices::remove_legacy_secret)
         }
         ("GET", "/api/v1/tipos_hardware") => web::get().to(devices::list_types),
         ("PUT", "/api/v1/tipos_hardware/{tipo}") => web::put().to(devices::put_type),

@@ -101,6 +101,8 @@ pub(super) enum Problems {
         devices::revoke_key,
         devices::set_mqtt_password,
         devices::remove_mqtt_password,
+        devices::set_legacy_secret,
+        devices::remove_legacy_secret,
         devices::list_types,
         devices::put_type,
         kinds::list,

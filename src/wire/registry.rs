@@ -81,7 +81,8 @@ pub struct DeviceResource {
     pub nombre: String,
     /// Whether it is heard.
     pub activo: bool,
-    /// What proves its messages: `firma`, or `broker` for one that cannot sign.
+    /// What proves its messages: `firma`, `broker` for one that cannot sign, or `heredada` for one
+    /// from before Atalaya, which shows a secret.
     pub confianza: &'static str,
     /// When it was registered.
     pub creado: Moment,
@@ -99,6 +100,9 @@ pub struct DeviceResource {
     /// When its password at the broker was made; none, where it has none.
     #[schema(required = true)]
     pub contrasena_mqtt: Option<Moment>,
+    /// When the secret was made that it shows for a token; none, where it has none.
+    #[schema(required = true)]
+    pub secreto_heredado: Option<Moment>,
     /// Its keys, revoked ones too.
     pub claves: Vec<KeyResource>,
 }
@@ -118,6 +122,25 @@ impl std::fmt::Debug for PasswordResource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PasswordResource")
             .field("usuario", &self.usuario)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a device from before Atalaya shows at `POST /api/hardware-auth/authenticate`.
+#[derive(Clone, Serialize, utoipa::ToSchema)]
+#[schema(title = "SecretoHeredado")]
+pub struct LegacySecretResource {
+    /// The device.
+    pub hardware: String,
+    /// The secret, shown this once.
+    pub secreto: String,
+}
+
+/// A secret is in it.
+impl std::fmt::Debug for LegacySecretResource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LegacySecretResource")
+            .field("hardware", &self.hardware)
             .finish_non_exhaustive()
     }
 }

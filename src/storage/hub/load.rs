@@ -14,8 +14,8 @@ use crate::domain::{
 };
 use crate::storage::Connection;
 use crate::storage::schema::{
-    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_types,
-    device_windows, devices, journal_texts, rules, sites,
+    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_secrets,
+    device_types, device_windows, devices, journal_texts, rules, sites,
 };
 use crate::storage::steps::{priority_code, priority_of, state_of, texts_of};
 use crate::storage::vault::{Vault, VaultError};
@@ -64,6 +64,7 @@ pub(in crate::storage) fn load_registry(
     load_devices(connection, &mut registry)?;
     load_keys(connection, vault, &mut registry)?;
     load_passwords(connection, vault, &mut registry)?;
+    load_secrets(connection, &mut registry)?;
     load_kinds(connection, &mut registry)?;
     load_rules(connection, &mut registry)?;
     Ok(registry)
@@ -199,6 +200,18 @@ fn load_passwords(
         let device = device.ok_or_else(|| unreadable(format_args!("the password of {row}")))?;
         let secret = vault.unseal(&password_name(&device.slug), &sealed)?;
         registry.set_password(row, Some(PasswordDigest::of(&secret)));
+    }
+    Ok(())
+}
+
+fn load_secrets(connection: &mut Connection, registry: &mut Registry) -> Result<(), StorageError> {
+    let found: Vec<(i64, Vec<u8>)> = device_secrets::table
+        .select((device_secrets::device_id, device_secrets::digest))
+        .load(connection)?;
+    for (row, digest) in found {
+        let wrong = || unreadable(format_args!("the secret of {row}"));
+        let digest: [u8; 32] = digest.try_into().map_err(|_| wrong())?;
+        registry.set_secret(row, Some(PasswordDigest::from_bytes(digest)));
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use super::ledger::{Lane, Place, uuid_at};
 use super::vault::Vault;
 use super::writer::WriteError;
 use super::{Connection, StorageError};
-use crate::domain::device::{KeyMaterial, Secret};
+use crate::domain::device::{KeyMaterial, PasswordDigest, Secret};
 use crate::domain::registry::{AlertKind, Trust};
 use crate::domain::rule::{Action, Condition};
 use crate::domain::validation::{Claims, Proof, Purpose, Reason, Rejected};
@@ -258,6 +258,14 @@ pub enum HubCommand {
         /// The password, whose text is its base64url.
         password: Option<Secret>,
     },
+    /// What a device from before Atalaya shows for a token from now on; `None`: it gets none any
+    /// more.
+    SetSecret {
+        /// The device.
+        device: Slug,
+        /// The digest of the secret, which is in no order.
+        secret: Option<PasswordDigest>,
+    },
     /// A type of device, new or changed.
     PutDeviceType {
         /// Its code.
@@ -378,6 +386,8 @@ pub enum HubRefusal {
     TooManyKeys,
     #[error("the company does not let its broker vouch for devices")]
     TrustNotAllowed,
+    #[error("the device does not speak with a secret")]
+    NotLegacy,
     #[error("no such alert")]
     UnknownAlert,
     #[error("an alert that is {} does not take this step", .0.name())]
@@ -516,7 +526,7 @@ pub(super) struct Hub {
     settings: HubSettings,
     registry: Arc<Registry>,
     registry_changed: bool,
-    /// By [`Proof::row`].
+    /// By [`Proof::window`].
     uses: HashMap<i64, KeyUse>,
     /// When each device was heard last, whatever the key.
     heard: HashMap<i64, i64>,

@@ -58,6 +58,7 @@ impl Hub {
             HubCommand::SetPassword { device, password } => {
                 self.set_password(group, device, password.as_ref())
             }
+            HubCommand::SetSecret { device, secret } => self.set_secret(group, device, *secret),
             HubCommand::PutDeviceType {
                 code,
                 description,
@@ -257,6 +258,11 @@ impl Hub {
         }
         let wakes = patch.active == Some(true) && !device.active;
         let row = device.row;
+        let leaves = patch.trust.is_some_and(|trust| trust != Trust::Legacy);
+        if leaves && self.registry.secret_of(row).is_some() {
+            // Or it would be let in again by who sets it back, without anybody making a secret.
+            self.change_secret(group.now, row, None);
+        }
         patched(&mut device.kind, patch.kind.as_ref());
         patched(&mut device.name, patch.name.as_ref());
         patched(&mut device.active, patch.active.as_ref());
@@ -368,6 +374,37 @@ impl Hub {
             .set_password(device.row, password.map(PasswordDigest::of));
         let place = (device.company, Some(device.site));
         note(group, place, Subject::Device, change)
+    }
+
+    fn set_secret(
+        &mut self,
+        group: &mut Group<'_>,
+        device: &Slug,
+        secret: Option<PasswordDigest>,
+    ) -> Decided {
+        let device = Arc::clone(self.device(device)?);
+        if secret.is_some() && device.trust != Trust::Legacy {
+            return Err(HubRefusal::NotLegacy.into());
+        }
+        if secret.is_none() && self.registry.secret_of(device.row).is_none() {
+            return Ok(HubAnswer::Done);
+        }
+        let change = json!({
+            "hardware": device.slug.as_str(),
+            "secreto_heredado": if secret.is_some() { "nuevo" } else { "retirado" },
+        });
+        self.change_secret(group.now, device.row, secret);
+        let place = (device.company, Some(device.site));
+        note(group, place, Subject::Device, change)
+    }
+
+    fn change_secret(&mut self, now: i64, row: i64, secret: Option<PasswordDigest>) {
+        self.pending.push(Row::Secret {
+            device: row,
+            digest: secret.map(PasswordDigest::bytes),
+            changed_at: now,
+        });
+        self.registry_mut().set_secret(row, secret);
     }
 
     fn put_device_type(

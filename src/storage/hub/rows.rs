@@ -7,7 +7,7 @@ use crate::domain::registry::{SILENT_DEVICE, Trust};
 use crate::domain::{AlertState, SequenceWindow, Slug};
 use crate::storage::schema::{
     alert_kinds, alert_messages, alerts, broker_windows, companies, device_keys, device_passwords,
-    device_types, device_windows, devices, rules, sites,
+    device_secrets, device_types, device_windows, devices, rules, sites,
 };
 use crate::storage::connection::on_each;
 use crate::storage::steps::{priority_code, state_code, state_of};
@@ -241,6 +241,11 @@ pub(super) enum Row {
         sealed: Option<Vec<u8>>,
         changed_at: i64,
     },
+    Secret {
+        device: i64,
+        digest: Option<[u8; 32]>,
+        changed_at: i64,
+    },
     DeviceType {
         code: String,
         description: String,
@@ -376,6 +381,14 @@ impl Row {
             Self::Password { device, .. } => {
                 diesel::delete(device_passwords::table.find(device)).execute(connection)?
             }
+            Self::Secret {
+                device,
+                digest: Some(digest),
+                changed_at,
+            } => put_secret(connection, device, digest, changed_at)?,
+            Self::Secret { device, .. } => {
+                diesel::delete(device_secrets::table.find(device)).execute(connection)?
+            }
             Self::DeviceType {
                 code,
                 description,
@@ -432,6 +445,23 @@ fn put_password(
         .execute(inner))
 }
 
+/// Writes what a device from before Atalaya shows for a token.
+fn put_secret(
+    connection: &mut Connection,
+    device: i64,
+    digest: [u8; 32],
+    changed_at: i64,
+) -> QueryResult<usize> {
+    let row = (
+        device_secrets::device_id.eq(device),
+        device_secrets::digest.eq(digest.as_slice()),
+        device_secrets::changed_at.eq(changed_at),
+    );
+    on_each!(connection, |inner| diesel::replace_into(device_secrets::table)
+        .values(row)
+        .execute(inner))
+}
+
 /// Writes a kind, new or in the place of its older state.
 pub(super) fn put_kind(connection: &mut Connection, row: &AlertKindRow) -> QueryResult<usize> {
     on_each!(connection, |inner| diesel::replace_into(alert_kinds::table)
@@ -452,6 +482,7 @@ pub(super) const fn trust_code(trust: Trust) -> i32 {
     match trust {
         Trust::Signature => 1,
         Trust::Broker => 2,
+        Trust::Legacy => 3,
     }
 }
 
@@ -460,6 +491,7 @@ pub(in crate::storage) const fn trust_of(code: i32) -> Option<Trust> {
     match code {
         1 => Some(Trust::Signature),
         2 => Some(Trust::Broker),
+        3 => Some(Trust::Legacy),
         _ => None,
     }
 }
@@ -478,7 +510,7 @@ pub(super) fn silent_kind() -> Slug {
 }
 
 /// Writes what the key at `key` has been used for, or, where that is the row of `device` with a
-/// minus, what was taken on the broker's word.
+/// minus, what was taken without its signature.
 pub(super) fn write_window(
     connection: &mut Connection,
     key: i64,
