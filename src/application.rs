@@ -9,6 +9,7 @@ use crate::actors::alert_log::AlertLog;
 use crate::actors::alert_validator::{AlertValidator, ValidatorParts};
 use crate::actors::alert_watch::{AlertWatch, Hearing};
 use crate::actors::doorkeeper::{self, Doorkeeper, DoorkeeperParts, Trail};
+use crate::actors::legacy_gate::LegacyGate;
 use crate::actors::metrics::{KeepHistory, MetricsActor, MetricsParts};
 use crate::actors::mqtt_intake::{IntakeParts, MqttIntake, StopListening};
 use crate::actors::mqtt_publisher::{Drain, MqttPublisher, PublisherParts};
@@ -22,7 +23,7 @@ use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{Channel, Principal, Slug};
 use crate::first_run::{self, Helpers, Welcome};
-use crate::http::{self, Door, HttpParts, Readiness};
+use crate::http::{self, Bridge, Door, HttpParts, Readiness};
 use crate::instruments::Instruments;
 use crate::limits::Limits;
 use crate::log_files::LogFolder;
@@ -169,7 +170,13 @@ impl Application {
             config.currency.clone(),
             clock.clone(),
         );
+        let legacy = LegacyGate::new(Arc::clone(&storage.hub), clock.clone(), trail.clone());
+        let bridge = config.legacy_api.then(|| Bridge {
+            trusted: Arc::new(config.trusted.clone()),
+            view: Arc::clone(&storage.hub),
+        });
         let desk = Desk::new(DeskParts {
+            legacy: legacy.start(),
             logs: LogFolder::new(config.log_dir.clone()),
             accounts,
             statistics,
@@ -204,6 +211,7 @@ impl Application {
                 limits,
                 clock: clock.clone(),
             },
+            bridge,
             allowed_origins: Arc::new(config.allowed_origins.clone()),
             max_connections: config.max_connections,
             max_per_address: config.max_per_address,
@@ -592,21 +600,21 @@ fn lock(config: &Config) -> Result<Vec<File>, ApplicationError> {
         locks.push((PathBuf::from(name), "DATABASE_URL"));
     }
     locks
-    .into_iter()
-    .map(|(path, setting)| {
-        let file = File::create(&path).map_err(|source| {
-            let path = path.clone();
-            ApplicationError::Folder {
-                path,
-                setting,
-                source,
-            }
-        })?;
-        file.try_lock()
-            .map_err(|_| ApplicationError::Locked { path })?;
-        Ok(file)
-    })
-    .collect()
+        .into_iter()
+        .map(|(path, setting)| {
+            let file = File::create(&path).map_err(|source| {
+                let path = path.clone();
+                ApplicationError::Folder {
+                    path,
+                    setting,
+                    source,
+                }
+            })?;
+            file.try_lock()
+                .map_err(|_| ApplicationError::Locked { path })?;
+            Ok(file)
+        })
+        .collect()
 }
 
 type Started = (Option<Box<dyn EmbeddedBroker>>, Option<BrokerAddress>);

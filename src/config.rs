@@ -186,6 +186,10 @@ pub struct ServeArgs {
     )]
     pub tcp_trusted: Vec<TrustedNetwork>,
 
+    /// Whether clients from before Atalaya are served in their own words over HTTP; on under --demo
+    #[arg(long, env = "LEGACY_API", value_enum, default_value_t = Switch::Off, help_heading = "Network")]
+    pub legacy_api: Switch,
+
     /// Connections at once on the HTTP port, WebSocket included
     #[arg(
         long,
@@ -579,6 +583,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Who needs no token on the interfaces from before Atalaya.
     pub trusted: TrustedNetworks,
+    /// Whether clients from before Atalaya are served over HTTP.
+    pub legacy_api: bool,
     /// Connections at once.
     pub max_connections: usize,
     /// Connections of one address at once.
@@ -734,6 +740,7 @@ impl TryFrom<ServeArgs> for Config {
             tls,
             allowed_origins: args.allowed_origins,
             trusted: TrustedNetworks(trusted),
+            legacy_api: args.demo || args.legacy_api == Switch::On,
             max_connections: args.max_connections,
             max_per_address: args.max_connections_per_address,
             address_rate: Rate {

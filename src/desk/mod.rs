@@ -6,6 +6,7 @@
 mod access;
 mod alerts;
 mod counter;
+mod legacy;
 mod logs;
 mod registry;
 mod rules;
@@ -16,6 +17,7 @@ pub use logs::LogQuery;
 use crate::actors::account::{AccountActor, FindAccount, ListMovements, PlaceOrder, ReadError};
 use crate::actors::alert_validator::AlertValidator;
 use crate::actors::doorkeeper::{Doorkeeper, Trail};
+use crate::actors::legacy_gate::LegacyGate;
 use crate::actors::session::sight;
 use crate::actors::session_hub::Pass;
 use crate::actors::statistics::{StatisticsActor, TakeStatistics};
@@ -141,6 +143,8 @@ pub struct DeskParts {
     pub validator: Addr<AlertValidator>,
     /// Where people sign in, and changes of access go.
     pub doorkeeper: Addr<Doorkeeper>,
+    /// Where devices from before Atalaya are let in.
+    pub legacy: Addr<LegacyGate>,
     /// Where it is seen who is let in.
     pub access: Arc<AccessView>,
     /// Where the registry is seen.

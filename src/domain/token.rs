@@ -18,6 +18,8 @@ pub enum TokenUse {
     Program,
     /// One WebSocket connection.
     Ticket,
+    /// A device from before Atalaya, for a few minutes.
+    Device,
 }
 
 impl TokenUse {
@@ -26,6 +28,7 @@ impl TokenUse {
             Self::Session => "ats_",
             Self::Program => "atp_",
             Self::Ticket => "atb_",
+            Self::Device => "ath_",
         }
     }
 }

@@ -181,6 +181,24 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     }
 }
 
+/// A JSON body as it came, declared as such, not too large and not too slow.
+pub(super) struct ObjectBody(pub(super) Bytes);
+
+impl FromRequest for ObjectBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        let payload = payload.take();
+        Box::pin(async move {
+            let body = read(&request, payload, &["application/json"]).await;
+            body.map(|body| Self(body.freeze()))
+                .map_err(|problem| ApiError::new(&request, problem))
+        })
+    }
+}
+
 async fn read(
     request: &HttpRequest,
     mut payload: Payload,

@@ -4,6 +4,7 @@
 //! token. What somebody may do with theirs is the desk's to decide.
 
 use super::answer::ApiError;
+use super::bridge::{self, Bridge};
 use crate::actors::doorkeeper::Trail;
 use crate::clock::Clock;
 use crate::desk::Caller;
@@ -56,7 +57,7 @@ pub(super) async fn identify(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let visited = visit(request.request(), super::is_watch(request.path()));
     let allowed = visited.and_then(|visit| {
-        let is_somebody = visit.caller.standing.is_some();
+        let is_somebody = visit.caller.identity.is_somebody();
         if is_somebody || is_public(request.request()) {
             Ok(visit)
         } else {
@@ -89,6 +90,7 @@ fn is_public(request: &HttpRequest) -> bool {
     let method = request.method().as_str();
     super::PUBLIC
         .iter()
+        .chain(super::BRIDGE_PUBLIC)
         .any(|(open, methods)| *open == path && methods.contains(&method))
 }
 
@@ -124,7 +126,13 @@ fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
         }
         _ => None,
     };
-    let caller = caller(door, standing, request, Channel::Http);
+    let mut caller = caller(door, standing, request, Channel::Http);
+    if caller.standing.is_none()
+        && let Some(bridge) = request.app_data::<web::Data<Bridge>>()
+        && let Some(identity) = bridge.identity(routed(request), caller.address)
+    {
+        caller.identity = Arc::new(identity);
+    }
     Ok(Visit { caller, csrf })
 }
 
@@ -166,6 +174,10 @@ enum Shown {
 }
 
 fn shown_token(request: &HttpRequest) -> Result<Option<(Token, Shown)>, Problem> {
+    // A device's own token is none that is kept here.
+    if bridge::is_of_devices(request.method().as_str(), routed(request)) {
+        return Ok(None);
+    }
     let headers = request.headers();
     let invalid = || Problem::of(ProblemKind::InvalidToken);
     if headers.contains_key(AUTHORIZATION) {
@@ -195,7 +207,7 @@ fn is_good(request: &HttpRequest, token: &Token) -> bool {
 }
 
 /// The token of the one `Authorization: Bearer …`.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(AUTHORIZATION);
     let only = all.next().filter(|_| all.next().is_none())?;
     let (scheme, token) = only.to_str().ok()?.split_once(' ')?;

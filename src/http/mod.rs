@@ -7,6 +7,7 @@ mod accounts;
 mod alerts;
 mod answer;
 mod audit;
+mod bridge;
 mod companies;
 mod connections;
 mod devices;
@@ -27,6 +28,7 @@ mod sites;
 mod tokens;
 mod transfers;
 
+pub use bridge::Bridge;
 pub use identify::Door;
 pub use openapi::document as openapi_document;
 pub use operations::Readiness;
@@ -116,6 +118,25 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/app/{archivo}", &["GET"]),
 ];
 
+/// The routes that clients from before Atalaya know, with their methods; served where `LEGACY_API` is
+/// on.
+pub const BRIDGE_ROUTES: &[(&str, &[&str])] = &[
+    ("/api/hardware-auth/authenticate", &["POST"]),
+    ("/api/mqtt-alerts", &["GET", "POST"]),
+    ("/api/mqtt-alerts/process", &["POST"]),
+    ("/api/mqtt-alerts/verify-hardware", &["GET"]),
+    ("/api/mqtt-alerts/verify-empresa-sede", &["GET"]),
+    ("/api/mqtt-alerts/{id}/authorize", &["PATCH"]),
+    ("/api/mqtt-alerts/{id}/toggle-status", &["PATCH"]),
+];
+
+/// Of those, what is answered to whoever shows no token of ours: devices show their own.
+pub const BRIDGE_PUBLIC: &[(&str, &[&str])] = &[
+    ("/api/hardware-auth/authenticate", &["POST"]),
+    ("/api/mqtt-alerts", &["POST"]),
+    ("/api/mqtt-alerts/process", &["POST"]),
+];
+
 /// What is answered to whoever shows no token, by path and methods; all else is 401. An alert may
 /// be signed by its device, and `/ws` looks at its ticket itself.
 pub const PUBLIC: &[(&str, &[&str])] = &[
@@ -165,6 +186,9 @@ fn parameters_of(path: &str) -> &'static [&'static str] {
         "/api/v1/logs/{registro}" => &[
             "nivel", "texto", "desde", "hasta", "limite", "cursor", "despues",
         ],
+        "/api/mqtt-alerts" => &["page", "limit"],
+        "/api/mqtt-alerts/verify-hardware" => &["hardware_nombre"],
+        "/api/mqtt-alerts/verify-empresa-sede" => &["empresa_nombre", "sede"],
         "/api/v1/auditoria" => &["usuario", "desde", "hasta", "limite", "cursor"],
         _ => &["limite", "cursor"],
     }
@@ -188,6 +212,19 @@ fn routes(config: &mut web::ServiceConfig) {
         } else {
             config.service(resource);
         }
+    }
+}
+
+/// The routes of clients from before Atalaya, where they are served.
+fn bridge_routes(config: &mut web::ServiceConfig) {
+    for (path, methods) in BRIDGE_ROUTES {
+        let mut resource = web::resource(*path)
+            .app_data(RouteTemplate(path))
+            .default_service(web::to(move |request| method_not_allowed(request, methods)));
+        for method in *methods {
+            resource = resource.route(bridge::handler(path, method));
+        }
+        config.service(resource);
     }
 }
 
@@ -342,6 +379,8 @@ pub struct HttpParts {
     pub readiness: Readiness,
     /// What it takes to tell who sends a request.
     pub door: Door,
+    /// What it takes to serve clients from before Atalaya, where they are served.
+    pub bridge: Option<Bridge>,
     /// Origins beyond our own.
     pub allowed_origins: Arc<Vec<String>>,
     /// Connections at once.
@@ -377,9 +416,16 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
             .wrap(from_fn(identify::identify))
             .wrap(from_fn(middleware::guard))
             .wrap(from_fn(middleware::make_room))
+            .wrap(from_fn(bridge::in_their_words))
             .wrap(from_fn(headers::protect))
             .wrap(from_fn(middleware::measure))
             .configure(routes)
+            .configure(|config| {
+                if let Some(bridge) = &parts.bridge {
+                    config.app_data(web::Data::new(bridge.clone()));
+                    bridge_routes(config);
+                }
+            })
             .service(web::redirect("/api/docs", "/api/docs/"))
             .service(
                 SwaggerUi::new("/api/docs/{_:.*}").url("/api/openapi.json", openapi::document()),

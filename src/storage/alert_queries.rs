@@ -143,6 +143,37 @@ pub fn alerts(
     found.into_iter().map(view).collect()
 }
 
+/// Page `page` (from 0) of `limit` alerts, newest first, and how many there are in all.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn alert_page(
+    connection: &mut Connection,
+    within: &Reach,
+    page: i64,
+    limit: i64,
+) -> Result<(Vec<AlertView>, i64), StorageError> {
+    let mut count = alerts::table.count().into_boxed();
+    let mut first = alerts::table
+        .order(alerts::id.desc())
+        .offset(page.saturating_mul(limit))
+        .select(alerts::id)
+        .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        count = count.filter(alerts::company_id.eq_any(rows.clone()));
+        first = first.filter(alerts::company_id.eq_any(rows));
+    }
+    let total: i64 = count.get_result(connection)?;
+    // An offset alone is no SQL.
+    let first: Option<i64> = first.limit(1).first(connection).optional()?;
+    let Some(first) = first else {
+        return Ok((Vec::new(), total));
+    };
+    let wanted = AlertFilter::default();
+    let found = self::alerts(connection, within, &wanted, first.saturating_add(1), limit)?;
+    Ok((found, total))
+}
+
 /// The alert called `id`.
 ///
 /// # Errors

@@ -3,8 +3,7 @@
 use super::hub::{AlertKindRow, RuleRow, kind_of, password_name, rule_of, trust_of};
 use super::schema::{
     alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_secrets,
-    device_types,
-    device_windows, devices, rules, sites,
+    device_types, device_windows, devices, rules, sites,
 };
 use super::vault::Vault;
 use super::{Connection, StorageError};

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod alerts;
+pub mod bridge_alerts;
 pub mod events;
 pub mod frames;
 pub mod jws;

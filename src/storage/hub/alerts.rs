@@ -7,7 +7,9 @@ use super::{
 };
 use crate::domain::registry::{AlertKind, Device};
 use crate::domain::rule::{Situation, plan};
-use crate::domain::validation::{Located, Reason, Rejected, is_late, kind_of, locate, out_of_sequence};
+use crate::domain::validation::{
+    Located, Reason, Rejected, is_late, kind_of, locate, out_of_sequence,
+};
 use crate::domain::{
     AlertChange, AlertContent, AlertState, AlertStep, DeviceAddress, DeviceCommand, Fact,
     MessageRef, Novelty, Plan, Principal, Priority, Prose, Registry, RuleRef, Slug, StepTexts,
@@ -178,7 +180,10 @@ impl Hub {
     fn is_there(&self, id: Uuid, now: i64) -> bool {
         let bounces = bounces(self.settings.bounce, now);
         self.open_ids.contains_key(&id)
-            || self.closed.values().any(|alert| alert.id == id && bounces(alert))
+            || self
+                .closed
+                .values()
+                .any(|alert| alert.id == id && bounces(alert))
     }
 
     /// What was true when the message was checked may have changed since: a key revoked or a

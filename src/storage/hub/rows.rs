@@ -5,11 +5,11 @@ use super::{Connection, StorageError, Suspect, quarantine};
 use crate::domain::device::KeyMaterial;
 use crate::domain::registry::{SILENT_DEVICE, Trust};
 use crate::domain::{AlertState, SequenceWindow, Slug};
+use crate::storage::connection::on_each;
 use crate::storage::schema::{
     alert_kinds, alert_messages, alerts, broker_windows, companies, device_keys, device_passwords,
     device_secrets, device_types, device_windows, devices, rules, sites,
 };
-use crate::storage::connection::on_each;
 use crate::storage::steps::{priority_code, state_code, state_of};
 use diesel::backend::Backend;
 use diesel::prelude::*;
@@ -440,9 +440,11 @@ fn put_password(
         device_passwords::sealed.eq(sealed),
         device_passwords::changed_at.eq(changed_at),
     );
-    on_each!(connection, |inner| diesel::replace_into(device_passwords::table)
-        .values(row)
-        .execute(inner))
+    on_each!(connection, |inner| diesel::replace_into(
+        device_passwords::table
+    )
+    .values(row)
+    .execute(inner))
 }
 
 /// Writes what a device from before Atalaya shows for a token.
@@ -457,9 +459,11 @@ fn put_secret(
         device_secrets::digest.eq(digest.as_slice()),
         device_secrets::changed_at.eq(changed_at),
     );
-    on_each!(connection, |inner| diesel::replace_into(device_secrets::table)
-        .values(row)
-        .execute(inner))
+    on_each!(connection, |inner| diesel::replace_into(
+        device_secrets::table
+    )
+    .values(row)
+    .execute(inner))
 }
 
 /// Writes a kind, new or in the place of its older state.
@@ -524,9 +528,11 @@ pub(super) fn write_window(
             broker_windows::sequence.eq(window.to_bytes()),
             broker_windows::heard_at.eq(heard_at),
         );
-        on_each!(connection, |inner| diesel::replace_into(broker_windows::table)
-            .values(row)
-            .execute(inner))?;
+        on_each!(connection, |inner| diesel::replace_into(
+            broker_windows::table
+        )
+        .values(row)
+        .execute(inner))?;
         return Ok(());
     }
     let row = (
@@ -535,9 +541,11 @@ pub(super) fn write_window(
         device_windows::sequence.eq(window.to_bytes()),
         device_windows::heard_at.eq(heard_at),
     );
-    on_each!(connection, |inner| diesel::replace_into(device_windows::table)
-        .values(row)
-        .execute(inner))?;
+    on_each!(connection, |inner| diesel::replace_into(
+        device_windows::table
+    )
+    .values(row)
+    .execute(inner))?;
     Ok(())
 }
 
