@@ -13,6 +13,7 @@ use crate::actors::legacy_gate::LegacyGate;
 use crate::actors::metrics::{KeepHistory, MetricsActor, MetricsParts};
 use crate::actors::mqtt_intake::{IntakeParts, MqttIntake, StopListening};
 use crate::actors::mqtt_publisher::{Drain, MqttPublisher, PublisherParts};
+use crate::actors::session::tcp::TcpParts;
 use crate::actors::session::websocket::Lobby;
 use crate::actors::session_hub::{CloseAll, SessionHub};
 use crate::actors::statistics::StatisticsActor;
@@ -37,9 +38,10 @@ use crate::storage::connection::{open_readers, open_writer};
 use crate::storage::vault::Vault;
 use crate::storage::writer::WriterParts;
 use crate::storage::{
-    AccessCommand, AccessOrder, AccessSettings, AccessView, Feed, Head, HubSettings, HubView,
+    AccessCommand, AccessOrder, AccessSettings, AccessView, Feed, Feeds, HubSettings, HubView,
     Installation, ReadPool, StorageError, Writer, access, queries, registry_queries,
 };
+use crate::tcp::{Room, TcpServer};
 use crate::tls;
 use actix::prelude::*;
 use actix_web::dev::{Server, ServerHandle};
@@ -104,6 +106,9 @@ pub enum ApplicationError {
     /// The HTTP server ended by itself.
     #[error("the HTTP server ended: {0}")]
     Http(std::io::Error),
+    /// The port of terminals cannot be served.
+    #[error("terminals cannot be served: {0}")]
+    Tcp(std::io::Error),
     /// The first admin, or what `--demo` makes, could not be made.
     #[error("{0}")]
     FirstRun(String),
@@ -113,11 +118,14 @@ pub enum ApplicationError {
 pub struct Application {
     config: Config,
     http: SocketAddr,
+    terminals: SocketAddr,
     server: Server,
+    tcp: TcpServer,
     writer: Writer,
     hub: Addr<SessionHub>,
     intake: Option<Addr<MqttIntake>>,
-    publisher: Option<Addr<MqttPublisher>>,
+    /// One for each lane, the one that speaks for the whole first; none without MQTT.
+    publishers: Vec<Addr<MqttPublisher>>,
     broker: Option<Box<dyn EmbeddedBroker>>,
     metrics: Addr<MetricsActor>,
     readiness: Readiness,
@@ -133,27 +141,19 @@ impl Application {
     /// [`ApplicationError`] says which setting to change.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, ApplicationError> {
         let locks = lock(&config)?;
-        let (listener, http) = listen(&config)?;
+        let (listener, http) = listen(config.http, "HTTP_PORT or BIND_ADDRESS")?;
+        let (tcp, terminals) = listen(config.terminals, "SERVER_PORT or BIND_ADDRESS")?;
         let registry = Registry::new();
         let instruments = Instruments::new(&registry)?;
         let storage = open_storage(&config, &clock, &instruments)?;
         let people = TokenGate::new(Arc::clone(&storage.access), clock.clone());
-        let (broker, address) = start_broker(&config, http, &storage.hub, people).await?;
+        let (broker, address) = start_broker(&config, http, &storage, people).await?;
         let actors = start_actors(&config, &clock, &storage, address, registry, &instruments)?;
-        let welcome = first_run::first_run(
-            &config,
-            &Helpers {
-                accounts: &actors.accounts,
-                doorkeeper: &actors.doorkeeper,
-                access: &storage.access,
-            },
-        )
-        .await?;
-
+        let welcome = welcome(&config, &actors, &storage).await?;
         let Actors {
             accounts,
             statistics,
-            publisher,
+            publishers,
             hub,
             metrics,
             validator,
@@ -162,7 +162,8 @@ impl Application {
             doorkeeper,
             trail,
         } = actors;
-        let has_broker = publisher.is_some();
+        let view = Arc::clone(&storage.hub);
+        let has_broker = !publishers.is_empty();
         let readiness = Readiness::new(
             storage.readers.clone(),
             instruments.clone(),
@@ -171,10 +172,6 @@ impl Application {
             clock.clone(),
         );
         let legacy = LegacyGate::new(Arc::clone(&storage.hub), clock.clone(), trail.clone());
-        let bridge = config.legacy_api.then(|| Bridge {
-            trusted: Arc::new(config.trusted.clone()),
-            view: Arc::clone(&storage.hub),
-        });
         let desk = Desk::new(DeskParts {
             legacy: legacy.start(),
             logs: LogFolder::new(config.log_dir.clone()),
@@ -199,18 +196,25 @@ impl Application {
             limits: limits.clone(),
             places: Arc::new(Semaphore::new(config.max_connections * 3 / 4)),
         };
+        let door = Door {
+            access: storage.access,
+            trail,
+            limits,
+            clock: clock.clone(),
+        };
+        let bridge = config.legacy_api.then(|| Bridge {
+            trusted: Arc::new(config.trusted.clone()),
+            view: Arc::clone(&view),
+            zone: config.zone.clone(),
+        });
+        let tcp = serve_terminals(&config, tcp, (&lobby, &door), view).await?;
         let parts = HttpParts {
             desk,
             lobby,
             metrics: metrics.clone(),
             instruments,
             readiness: readiness.clone(),
-            door: Door {
-                access: storage.access,
-                trail,
-                limits,
-                clock: clock.clone(),
-            },
+            door,
             bridge,
             allowed_origins: Arc::new(config.allowed_origins.clone()),
             max_connections: config.max_connections,
@@ -222,11 +226,13 @@ impl Application {
         Ok(Self {
             config,
             http,
+            terminals,
             server,
+            tcp,
             writer,
             hub,
             intake,
-            publisher,
+            publishers,
             broker,
             metrics,
             readiness,
@@ -239,6 +245,12 @@ impl Application {
     #[must_use]
     pub const fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where terminals are listened to.
+    #[must_use]
+    pub const fn terminals(&self) -> SocketAddr {
+        self.terminals
     }
 
     /// Where the embedded broker listens: MQTT, and MQTT over WebSocket.
@@ -270,10 +282,11 @@ impl Application {
         let Self {
             config,
             mut server,
+            tcp,
             writer,
             hub,
             intake,
-            publisher,
+            publishers,
             broker,
             metrics,
             readiness,
@@ -294,17 +307,8 @@ impl Application {
         {
             log::warn!("the intake is gone: {error}");
         }
-        close_edges(server, handle, &hub).await;
-        if let Some(publisher) = publisher {
-            let drain = Drain {
-                within: config.shutdown_timeout,
-            };
-            match publisher.send(drain).await {
-                Ok(0) => log::info!("all is published"),
-                Ok(behind) => log::warn!("{behind} entries are published after the next start"),
-                Err(error) => log::warn!("the publisher is gone: {error}"),
-            }
-        }
+        close_edges(server, handle, &tcp, &hub).await;
+        drain(&publishers, config.shutdown_timeout).await;
         let kept = async {
             if let Err(error) = metrics.send(KeepHistory).await {
                 log::warn!("the metrics are gone: {error}");
@@ -320,17 +324,78 @@ impl Application {
     }
 }
 
-fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), ApplicationError> {
-    let bound = TcpListener::bind(config.http).and_then(|listener| {
+/// Lets the publishers publish what is left, the one that says goodbye last.
+async fn drain(publishers: &[Addr<MqttPublisher>], within: Duration) {
+    let Some((first, others)) = publishers.split_first() else {
+        return;
+    };
+    let drain = |publisher: &Addr<MqttPublisher>| publisher.send(Drain { within });
+    let mut left = futures_util::future::join_all(others.iter().map(drain)).await;
+    left.push(drain(first).await);
+    let behind: Result<Vec<i64>, _> = left.into_iter().collect();
+    match behind.map(|behind| behind.iter().sum::<i64>()) {
+        Ok(0) => log::info!("all is published"),
+        Ok(behind) => log::warn!("{behind} entries are published after the next start"),
+        Err(error) => log::warn!("a publisher is gone: {error}"),
+    }
+}
+
+/// Binds a port before anything is started, so that one in use is told at once.
+fn listen(
+    address: SocketAddr,
+    setting: &'static str,
+) -> Result<(TcpListener, SocketAddr), ApplicationError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     });
     bound.map_err(|source| ApplicationError::Port {
-        address: config.http,
-        setting: "HTTP_PORT or BIND_ADDRESS",
+        address,
+        setting,
         source,
     })
+}
+
+/// Makes what there must be at the first start.
+async fn welcome(
+    config: &Config,
+    actors: &Actors,
+    storage: &Storage,
+) -> Result<Welcome, ApplicationError> {
+    let helpers = Helpers {
+        accounts: &actors.accounts,
+        doorkeeper: &actors.doorkeeper,
+        access: &storage.access,
+    };
+    first_run::first_run(config, &helpers).await
+}
+
+async fn serve_terminals(
+    config: &Config,
+    listener: TcpListener,
+    (lobby, door): (&Lobby, &Door),
+    view: Arc<HubView>,
+) -> Result<TcpServer, ApplicationError> {
+    let parts = TcpParts {
+        desk: lobby.desk.clone(),
+        hub: lobby.hub.clone(),
+        instruments: lobby.instruments.clone(),
+        limits: door.limits.clone(),
+        access: Arc::clone(&door.access),
+        trusted: Arc::new(config.trusted.clone()),
+        view,
+        trail: door.trail.clone(),
+        clock: door.clock.clone(),
+        zone: config.zone.clone(),
+    };
+    let room = Room {
+        connections: config.max_connections,
+        per_address: config.max_per_address,
+    };
+    let tls = config.terminals_tls.as_ref().map(tls::server).transpose()?;
+    let served = TcpServer::start(listener, parts, room, tls).await;
+    served.map_err(ApplicationError::Tcp)
 }
 
 /// Waits for one step of the end, but not for ever: what it was to do is safe to leave undone.
@@ -346,11 +411,11 @@ struct Storage {
     access: Arc<AccessView>,
     vault: Vault,
     writer: Writer,
-    feed: Feed,
+    feeds: Feeds,
     readers: ReadPool,
     installation: Installation,
-    /// How far the outbox has come.
-    position: i64,
+    /// How far the outbox of each lane has come.
+    positions: Vec<i64>,
 }
 
 fn open_storage(
@@ -363,9 +428,10 @@ fn open_storage(
         name: config.installation.as_str(),
         currency: &config.currency,
         company: &config.company,
+        lanes: config.writer_lanes,
     };
     let installation = bootstrap(&mut connection, &wanted, clock.now())?;
-    let position = queries::outbox_position(&mut connection)?;
+    let positions = queries::outbox_positions(&mut connection)?;
     let sealed = registry_queries::has_sealed_secrets(&mut connection)?
         || access::queries::has_sealed_secrets(&mut connection)?;
     let vault = Vault::open(&config.device_kek_file, sealed).map_err(StorageError::Vault)?;
@@ -373,15 +439,11 @@ fn open_storage(
     let hub = Arc::new(HubView::default());
     let access = Arc::new(AccessView::new(config.access.idle));
     let readers = open_readers(&config.database)?;
-    let feed = Feed::new(
-        Head::default(),
-        readers.clone(),
-        config.low_balance_threshold,
-    );
+    let feeds = Feeds::new(installation.lanes, &readers, config.low_balance_threshold);
     let writer = Writer::start(WriterParts {
         location: config.database.clone(),
         company: installation.company,
-        feed: feed.clone(),
+        feeds: feeds.clone(),
         clock: clock.clone(),
         instruments: instruments.clone(),
         access: AccessSettings {
@@ -399,10 +461,10 @@ fn open_storage(
         access,
         vault,
         writer,
-        feed,
+        feeds,
         readers,
         installation,
-        position,
+        positions,
     })
 }
 
@@ -410,7 +472,7 @@ fn open_storage(
 struct Actors {
     accounts: Addr<AccountActor>,
     statistics: Addr<StatisticsActor>,
-    publisher: Option<Addr<MqttPublisher>>,
+    publishers: Vec<Addr<MqttPublisher>>,
     hub: Addr<SessionHub>,
     metrics: Addr<MetricsActor>,
     validator: Addr<AlertValidator>,
@@ -432,48 +494,28 @@ fn start_actors(
     let Storage {
         hub: view,
         writer,
-        feed,
+        feeds,
         readers,
-        installation,
-        position,
         ..
     } = storage;
-    let outbox = Arc::new(AtomicI64::new(*position));
-    // The embedded broker acknowledges first and writes within a quarter of a second; a crash of
-    // this process takes it too. A broker elsewhere is not taken by our crash.
-    let settles_in = match config.mqtt {
-        MqttConfig::Embedded { .. } => Duration::from_secs(1),
-        MqttConfig::External { .. } | MqttConfig::Off => Duration::ZERO,
-    };
     let intake_broker = broker.clone().map(|broker| BrokerAddress {
         client_id: intake_id(&broker.client_id),
         ..broker
     });
-    let publisher = broker.map(|broker| {
-        let parts = PublisherParts {
-            broker,
-            feed: feed.clone(),
-            writer: writer.clone(),
-            position: *position,
-            database_id: installation.database_id,
-            node: config.node.to_string(),
-            clock: clock.clone(),
-            instruments: instruments.clone(),
-            settles_in,
-            gauge: Arc::clone(&outbox),
-        };
-        on_own_thread(move |_| MqttPublisher::new(parts))
-    });
-    let mut hub = SessionHub::new(feed.clone(), instruments.clone());
+    let (publishers, outbox) = start_publishers(config, clock, storage, broker, instruments);
+    let publisher = publishers.first().cloned();
+    let mut hub = SessionHub::new(feeds.clone(), instruments.clone());
     // Sessions see the same retained presence as subscribers of the broker.
     hub.retain(MqttPublisher::presence_of(config.node.as_str(), "en_linea", clock.now()).event());
     let hub = on_own_thread(move |_| hub);
     let threshold = config.low_balance_threshold;
-    let alerts = AlertLog::new(feed.clone(), threshold, instruments.clone());
-    // Writing a log blocks, and must not hold up money.
-    on_own_thread(move |_| alerts);
+    for feed in feeds {
+        let alerts = AlertLog::new(feed.clone(), threshold, instruments.clone());
+        // Writing a log blocks, and must not hold up money.
+        on_own_thread(move |_| alerts);
+    }
     let statistics =
-        StatisticsActor::new(feed.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
+        StatisticsActor::new(feeds.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
     let accounts = AccountActor::new(writer.clone(), readers.clone()).start();
     let (doorkeeper, trail) = start_doorkeeper(config, clock, storage);
     let statuses = Arc::new(StatusBoard::default());
@@ -508,7 +550,7 @@ fn start_actors(
     });
     let metrics = MetricsActor::new(MetricsParts {
         registry,
-        feed: feed.clone(),
+        feeds: feeds.clone(),
         writer: writer.clone(),
         hub: hub.clone(),
         view: Arc::clone(view),
@@ -522,7 +564,7 @@ fn start_actors(
     Ok(Actors {
         accounts,
         statistics,
-        publisher,
+        publishers,
         hub,
         metrics,
         validator,
@@ -531,6 +573,58 @@ fn start_actors(
         doorkeeper,
         trail,
     })
+}
+
+/// Starts a publisher for each lane; none without MQTT. With them, where their positions are seen.
+fn start_publishers(
+    config: &Config,
+    clock: &Clock,
+    storage: &Storage,
+    broker: Option<BrokerAddress>,
+    instruments: &Instruments,
+) -> (Vec<Addr<MqttPublisher>>, Vec<Arc<AtomicI64>>) {
+    // The embedded broker acknowledges first and writes within a quarter of a second; a crash of
+    // this process takes it too. A broker elsewhere is not taken by our crash.
+    let settles_in = match config.mqtt {
+        MqttConfig::Embedded { .. } => Duration::from_secs(1),
+        MqttConfig::External { .. } | MqttConfig::Off => Duration::ZERO,
+    };
+    let Some(broker) = broker else {
+        return (Vec::new(), Vec::new());
+    };
+    let start = |(feed, position): (&Feed, &i64)| {
+        let gauge = Arc::new(AtomicI64::new(*position));
+        let parts = PublisherParts {
+            broker: BrokerAddress {
+                client_id: publisher_id(&broker.client_id, feed.lane()),
+                ..broker.clone()
+            },
+            feed: feed.clone(),
+            writer: storage.writer.clone(),
+            position: *position,
+            database_id: storage.installation.database_id,
+            node: config.node.to_string(),
+            clock: clock.clone(),
+            instruments: instruments.clone(),
+            settles_in,
+            gauge: Arc::clone(&gauge),
+        };
+        (on_own_thread(move |_| MqttPublisher::new(parts)), gauge)
+    };
+    storage
+        .feeds
+        .iter()
+        .zip(&storage.positions)
+        .map(start)
+        .unzip()
+}
+
+/// The client id of a lane's publisher: of the first the one that stands for us.
+fn publisher_id(client_id: &str, lane: i32) -> String {
+    match lane {
+        0 => client_id.to_owned(),
+        lane => format!("{client_id}-carril-{lane}"),
+    }
 }
 
 fn start_doorkeeper(
@@ -555,7 +649,13 @@ fn intake_id(publisher: &str) -> String {
 }
 
 /// Stops listening, lets requests under way finish and tells sessions to leave.
-async fn close_edges(server: Server, handle: ServerHandle, hub: &Addr<SessionHub>) {
+async fn close_edges(
+    server: Server,
+    handle: ServerHandle,
+    tcp: &TcpServer,
+    hub: &Addr<SessionHub>,
+) {
+    tcp.close();
     let stopping = actix::spawn(async move { tokio::join!(handle.stop(true), server).1 });
     if let Err(error) = hub.send(CloseAll).await {
         log::warn!("the hub is gone: {error}");
@@ -565,6 +665,7 @@ async fn close_edges(server: Server, handle: ServerHandle, hub: &Addr<SessionHub
         Ok(Err(error)) => log::warn!("the HTTP server ended badly: {error}"),
         Err(error) => log::warn!("the HTTP server was not awaited: {error}"),
     }
+    within("the end of terminals' sessions", tcp.closed()).await;
 }
 
 /// Starts an actor on a thread of its own, so that a busy one holds up no other.
@@ -622,7 +723,7 @@ type Started = (Option<Box<dyn EmbeddedBroker>>, Option<BrokerAddress>);
 async fn start_broker(
     config: &Config,
     http: SocketAddr,
-    view: &Arc<HubView>,
+    storage: &Storage,
     people: TokenGate,
 ) -> Result<Started, ApplicationError> {
     let client_id = format!("atalaya-{}", config.node);
@@ -651,8 +752,18 @@ async fn start_broker(
             websocket,
             tls,
         } => {
-            let gates = (view, people);
-            start_embedded(config, http, gates, (*tcp, *websocket, *tls), client_id).await
+            let gates = (&storage.hub, people);
+            let lanes = 0..i32::try_from(storage.installation.lanes).unwrap_or(1);
+            let mut own: Vec<String> = lanes.map(|lane| publisher_id(&client_id, lane)).collect();
+            own.push(intake_id(&client_id));
+            start_embedded(
+                config,
+                http,
+                (gates, own),
+                (*tcp, *websocket, *tls),
+                client_id,
+            )
+            .await
         }
     }
 }
@@ -661,7 +772,7 @@ async fn start_broker(
 async fn start_embedded(
     config: &Config,
     http: SocketAddr,
-    (view, people): (&Arc<HubView>, TokenGate),
+    ((view, people), own): ((&Arc<HubView>, TokenGate), Vec<String>),
     (tcp, websocket, tls): (SocketAddr, SocketAddr, Option<SocketAddr>),
     client_id: String,
 ) -> Result<Started, ApplicationError> {
@@ -688,7 +799,7 @@ async fn start_embedded(
         allowed_origins: origins,
         gatekeeper: Arc::new(RegistryGate::new(
             password.clone(),
-            vec![client_id.clone(), intake_id(&client_id)],
+            own,
             Arc::clone(view),
             Arc::new(people),
         )),
@@ -714,13 +825,41 @@ async fn start_embedded(
 async fn start_embedded(
     _config: &Config,
     _http: SocketAddr,
-    _gates: (&Arc<HubView>, TokenGate),
+    _gates: ((&Arc<HubView>, TokenGate), Vec<String>),
     _listen: (SocketAddr, SocketAddr, Option<SocketAddr>),
     _client_id: String,
 ) -> Result<Started, ApplicationError> {
     Err(ApplicationError::Broker(
         "this build has no embedded broker".to_owned(),
     ))
+}
+
+/// The database of a server that is stopped, with the one writer that it has: for commands that work
+/// on it themselves. No server starts on it meanwhile.
+#[derive(Debug)]
+pub struct Offline {
+    /// The way to write.
+    pub writer: Writer,
+    /// The way to read.
+    pub readers: ReadPool,
+    _locks: Vec<File>,
+}
+
+impl Offline {
+    /// Opens it, making it where it is missing.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Locked`] while a server runs, or what is wrong with the database.
+    pub fn open(config: &Config, clock: &Clock) -> Result<Self, ApplicationError> {
+        let locks = lock(config)?;
+        let instruments = Instruments::new(&Registry::new())?;
+        let storage = open_storage(config, clock, &instruments)?;
+        Ok(Self {
+            writer: storage.writer,
+            readers: storage.readers,
+            _locks: locks,
+        })
+    }
 }
 
 /// Gives the person called `username` a new password, which must be changed, lets them in again and
@@ -734,9 +873,7 @@ pub async fn reset_password(
     clock: &Clock,
     username: Slug,
 ) -> Result<String, ApplicationError> {
-    let _locks = lock(config)?;
-    let instruments = Instruments::new(&Registry::new())?;
-    let storage = open_storage(config, clock, &instruments)?;
+    let storage = Offline::open(config, clock)?;
     let failed =
         |what: &dyn std::fmt::Display| ApplicationError::FirstRun(format!("{username}: {what}"));
     let text = first_run::made_password().map_err(|e| failed(&e))?;

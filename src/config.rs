@@ -11,6 +11,7 @@ use crate::storage::Location;
 use crate::tls::{self, ClientTls};
 use crate::trusted::{NotTrusted, TrustedNetwork, TrustedNetworks};
 use clap::{Args, ValueEnum};
+use jiff::tz::TimeZone;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -48,14 +49,26 @@ pub struct ServeArgs {
     #[arg(long, env = "LOW_BALANCE_THRESHOLD", default_value = "100.00", value_parser = money, help_heading = "General")]
     pub low_balance_threshold: Money,
 
-    /// Where the database is, as `sqlite://path`
+    /// Where the database is, as `sqlite://path` or `mysql://user:password@host/database`
     #[arg(
         long,
         env = "DATABASE_URL",
+        hide_env_values = true,
         default_value = "sqlite://data/atalaya.db",
         help_heading = "Storage"
     )]
     pub database_url: String,
+
+    /// Writer lanes of a database on a server, from 1 to 16: accounts are dealt out among them, and
+    /// each commits by itself. Fixed when the database is created, 1 where it is not said then; a
+    /// file has one
+    #[arg(
+        long,
+        env = "WRITER_LANES",
+        value_parser = clap::value_parser!(u8).range(1..=16),
+        help_heading = "Storage"
+    )]
+    pub writer_lanes: Option<u8>,
 
     /// Folder for what is not in the database: the embedded broker's store, the lock and the key of
     /// devices' secrets
@@ -164,6 +177,25 @@ pub struct ServeArgs {
     )]
     pub http_port: u16,
 
+    /// Port of the line protocol that tellers' terminals speak over TCP; 0 takes a free one. Beside
+    /// TLS it stays on loopback, unless it is `SERVER_TLS=on` or `ALLOW_REMOTE=sin-tls`
+    #[arg(
+        long,
+        env = "SERVER_PORT",
+        default_value_t = 5000,
+        help_heading = "Network"
+    )]
+    pub server_port: u16,
+
+    /// Whether TLS is spoken on that port, with the same certificate; most terminals cannot
+    #[arg(long, env = "SERVER_TLS", value_enum, default_value_t = Switch::Off, help_heading = "Network")]
+    pub server_tls: Switch,
+
+    /// Time zone of the dates that terminals show (`America/Guayaquil`); the system's where none is
+    /// named
+    #[arg(long, env = "TZ", help_heading = "General")]
+    pub tz: Option<String>,
+
     /// Origins beyond the page's own that browsers may call from, comma-separated; their hosts are
     /// accepted in Host too
     #[arg(
@@ -173,6 +205,12 @@ pub struct ServeArgs {
         help_heading = "Network"
     )]
     pub allowed_origins: Vec<String>,
+
+    /// Whether the REST and the Socket.IO of the web front end from before Atalaya are served, to
+    /// whoever comes from a network of `TCP_TRUSTED` or shows a token; off where it is not said, on
+    /// under `--demo`
+    #[arg(long, env = "LEGACY_API", value_enum, help_heading = "Network")]
+    pub legacy_api: Option<Switch>,
 
     /// Networks whose clients need no token on the interfaces from before Atalaya (TCP, and REST
     /// and Socket.IO of `LEGACY_API`), each with what they may, comma-separated:
@@ -186,11 +224,8 @@ pub struct ServeArgs {
     )]
     pub tcp_trusted: Vec<TrustedNetwork>,
 
-    /// Whether clients from before Atalaya are served in their own words over HTTP; on under --demo
-    #[arg(long, env = "LEGACY_API", value_enum, default_value_t = Switch::Off, help_heading = "Network")]
-    pub legacy_api: Switch,
-
-    /// Connections at once on the HTTP port, WebSocket included
+    /// Connections at once on the HTTP port, WebSocket included, and as many on the port of
+    /// terminals
     #[arg(
         long,
         env = "MAX_CONNECTIONS",
@@ -199,7 +234,8 @@ pub struct ServeArgs {
     )]
     pub max_connections: usize,
 
-    /// Connections of one address at once (of a /64 of IPv6); this machine's own are not limited
+    /// Connections of one address at once on either port (of a /64 of IPv6); this machine's own are
+    /// not limited
     #[arg(
         long,
         env = "MAX_CONNECTIONS_PER_ADDRESS",
@@ -571,20 +607,28 @@ pub struct Config {
     pub low_balance_threshold: Money,
     /// Where the database is.
     pub database: Location,
+    /// Among how many writer lanes accounts are dealt out, where it is said.
+    pub writer_lanes: Option<usize>,
     /// Where the rest is.
     pub data_dir: PathBuf,
     /// Where the logs are, to be shown.
     pub log_dir: PathBuf,
     /// What the HTTP port binds to.
     pub http: SocketAddr,
+    /// What the port of terminals binds to.
+    pub terminals: SocketAddr,
+    /// What terminals are shown over TLS; plain TCP without it.
+    pub terminals_tls: Option<tls::Identity>,
+    /// The time zone of the dates that they show.
+    pub zone: TimeZone,
     /// What HTTPS shows; HTTP without it.
     pub tls: Option<tls::Identity>,
     /// Origins beyond our own.
     pub allowed_origins: Vec<String>,
+    /// Whether the front end from before Atalaya is served.
+    pub legacy_api: bool,
     /// Who needs no token on the interfaces from before Atalaya.
     pub trusted: TrustedNetworks,
-    /// Whether clients from before Atalaya are served over HTTP.
-    pub legacy_api: bool,
     /// Connections at once.
     pub max_connections: usize,
     /// Connections of one address at once.
@@ -687,36 +731,9 @@ impl TryFrom<ServeArgs> for Config {
         }
         let database =
             Location::parse(&args.database_url).map_err(|e| ConfigError(e.to_string()))?;
-        let at = |port| SocketAddr::new(args.bind_address, port);
-        // Beside MQTT over TLS the plain ports are for this machine alone.
-        let plain = |port| match (&tls, args.allow_remote) {
-            (Some(_), None) if !args.bind_address.is_loopback() => {
-                SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
-            }
-            _ => at(port),
-        };
-        let mqtt = match (
-            args.mqtt,
-            args.mqtt_broker_host.filter(|host| !host.is_empty()),
-        ) {
-            (MqttMode::Off, _) => MqttConfig::Off,
-            (MqttMode::On, Some(host)) => MqttConfig::External {
-                host,
-                port: args.mqtt_broker_port,
-                login: args.credentials.resolve()?,
-                tls: args.mqtt_tls.resolve()?,
-            },
-            (MqttMode::On, None) if cfg!(feature = "embedded-broker") => MqttConfig::Embedded {
-                tcp: plain(args.mqtt_broker_port),
-                websocket: plain(args.mqtt_ws_port),
-                tls: tls.is_some().then(|| at(args.mqtt_tls_port)),
-            },
-            (MqttMode::On, None) => {
-                return Err(ConfigError(
-                    "this build has no embedded broker; set MQTT_BROKER_HOST, or MQTT=off".into(),
-                ));
-            }
-        };
+        let ports = Ports::new(&args, tls.is_some());
+        let (terminals, terminals_tls) = terminals(&args, &ports, tls.as_ref())?;
+        let mqtt = broker(&args, &ports, tls.is_some())?;
         let trusted = if args.demo && args.tcp_trusted.is_empty() {
             TrustedNetwork::loopback(&args.empresa)
         } else {
@@ -733,14 +750,20 @@ impl TryFrom<ServeArgs> for Config {
             currency: args.moneda,
             cedula_check: args.cedula_check,
             low_balance_threshold: args.low_balance_threshold,
+            writer_lanes: lanes(args.writer_lanes, &database)?,
             database,
             data_dir: args.data_dir,
             log_dir: args.logs.log_dir,
-            http: at(args.http_port),
+            http: ports.at(args.http_port),
+            terminals,
+            terminals_tls,
+            zone: zone(args.tz.as_deref())?,
             tls,
             allowed_origins: args.allowed_origins,
+            legacy_api: args
+                .legacy_api
+                .map_or(args.demo, |switch| switch == Switch::On),
             trusted: TrustedNetworks(trusted),
-            legacy_api: args.demo || args.legacy_api == Switch::On,
             max_connections: args.max_connections,
             max_per_address: args.max_connections_per_address,
             address_rate: Rate {
@@ -761,6 +784,73 @@ impl TryFrom<ServeArgs> for Config {
             },
             alert_bounce: Duration::from_millis(args.alert_bounce_ms),
         })
+    }
+}
+
+/// What ports bind to.
+struct Ports {
+    all: IpAddr,
+    /// Those on which no TLS is spoken.
+    plain: IpAddr,
+}
+
+impl Ports {
+    /// Beside TLS the plain ports are for this machine alone.
+    fn new(args: &ServeArgs, has_tls: bool) -> Self {
+        let is_open = !args.bind_address.is_loopback();
+        let plain = if is_open && has_tls && args.allow_remote.is_none() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        } else {
+            args.bind_address
+        };
+        Self {
+            all: args.bind_address,
+            plain,
+        }
+    }
+
+    const fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.all, port)
+    }
+
+    const fn plain(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.plain, port)
+    }
+}
+
+/// What the port of terminals binds to, and what it shows over TLS.
+fn terminals(
+    args: &ServeArgs,
+    ports: &Ports,
+    tls: Option<&tls::Identity>,
+) -> Result<(SocketAddr, Option<tls::Identity>), ConfigError> {
+    match (args.server_tls, tls) {
+        (Switch::Off, _) => Ok((ports.plain(args.server_port), None)),
+        (Switch::On, Some(identity)) => Ok((ports.at(args.server_port), Some(identity.clone()))),
+        (Switch::On, None) => Err(ConfigError(
+            "SERVER_TLS=on needs TLS_CERT_FILE and TLS_KEY_FILE".to_owned(),
+        )),
+    }
+}
+
+fn broker(args: &ServeArgs, ports: &Ports, has_tls: bool) -> Result<MqttConfig, ConfigError> {
+    let elsewhere = args.mqtt_broker_host.clone();
+    match (args.mqtt, elsewhere.filter(|host| !host.is_empty())) {
+        (MqttMode::Off, _) => Ok(MqttConfig::Off),
+        (MqttMode::On, Some(host)) => Ok(MqttConfig::External {
+            host,
+            port: args.mqtt_broker_port,
+            login: args.credentials.resolve()?,
+            tls: args.mqtt_tls.resolve()?,
+        }),
+        (MqttMode::On, None) if cfg!(feature = "embedded-broker") => Ok(MqttConfig::Embedded {
+            tcp: ports.plain(args.mqtt_broker_port),
+            websocket: ports.plain(args.mqtt_ws_port),
+            tls: has_tls.then(|| ports.at(args.mqtt_tls_port)),
+        }),
+        (MqttMode::On, None) => Err(ConfigError(
+            "this build has no embedded broker; set MQTT_BROKER_HOST, or MQTT=off".into(),
+        )),
     }
 }
 
@@ -797,6 +887,26 @@ fn access(args: &ServeArgs) -> Result<AccessConfig, ConfigError> {
     })
 }
 
+/// The time zone that `TZ` names as the C library would have it (POSIX.1-2017 §8.3): a name of the
+/// IANA database, a POSIX rule or a file. The system's where there is none.
+fn zone(text: Option<&str>) -> Result<TimeZone, ConfigError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(TimeZone::system());
+    };
+    let name = text.strip_prefix(':').unwrap_or(text);
+    let found = if name.starts_with('/') {
+        let file = std::fs::read(name).ok();
+        file.and_then(|bytes| TimeZone::tzif(name, &bytes).ok())
+    } else {
+        TimeZone::get(name).or_else(|_| TimeZone::posix(name)).ok()
+    };
+    found.ok_or_else(|| {
+        ConfigError(format!(
+            "TZ={text}: not a time zone; expected a name such as America/Guayaquil"
+        ))
+    })
+}
+
 /// The host and port of an origin, as a `Host` header would have it.
 #[must_use]
 pub fn origin_host(origin: &str) -> Option<&str> {
@@ -809,6 +919,18 @@ pub fn origin_host(origin: &str) -> Option<&str> {
 
 fn trusted_network(text: &str) -> Result<TrustedNetwork, NotTrusted> {
     text.parse()
+}
+
+/// A file has one writer at a time, so that more lanes would wait for each other.
+fn lanes(wanted: Option<u8>, database: &Location) -> Result<Option<usize>, ConfigError> {
+    match wanted {
+        Some(2..) if database.path().is_some() => Err(ConfigError(
+            "WRITER_LANES: a file has one writer at a time; more lanes need a server \
+             (DATABASE_URL=mysql://…)"
+                .to_owned(),
+        )),
+        wanted => Ok(wanted.map(usize::from)),
+    }
 }
 
 fn slug(text: &str) -> Result<Slug, String> {
@@ -866,6 +988,9 @@ mod tests {
             (["--moneda", "dollars"], "MONEDA"),
             (["--empresa", "a/b"], "EMPRESA"),
             (["--http-port", "70000"], "HTTP_PORT"),
+            (["--server-port", "70000"], "SERVER_PORT"),
+            (["--server-tls", "on"], "SERVER_TLS"),
+            (["--tz", "America/Nowhere"], "TZ"),
             (["--low-balance-threshold", "1e2"], "LOW_BALANCE_THRESHOLD"),
             (
                 ["--low-balance-threshold=-1", "--demo"],
@@ -877,6 +1002,34 @@ mod tests {
             let error = config(&flags).unwrap_err().to_uppercase().replace('-', "_");
             assert!(error.contains(named), "{flags:?}: {error}");
         }
+    }
+
+    #[test]
+    fn beside_tls_the_port_of_terminals_is_for_this_machine_unless_told() {
+        let tls = ["--tls-cert-file", "c", "--tls-key-file", "k"];
+        let open = [&tls[..], &["--bind-address", "0.0.0.0"]].concat();
+        let with = |more: &[&str]| config(&[&open[..], more].concat()).unwrap();
+        assert!(with(&[]).terminals.ip().is_loopback());
+        assert!(
+            !with(&["--allow-remote", "sin-tls"])
+                .terminals
+                .ip()
+                .is_loopback()
+        );
+        let secured = with(&["--server-tls", "on"]);
+        assert!(!secured.terminals.ip().is_loopback() && secured.terminals_tls.is_some());
+    }
+
+    #[test]
+    fn a_time_zone_is_named_in_any_form_of_posix() {
+        let offset = |text: &str| {
+            let zone = config(&["--tz", text]).unwrap().zone;
+            zone.to_offset(jiff::Timestamp::UNIX_EPOCH).seconds()
+        };
+        for text in ["America/Guayaquil", ":America/Guayaquil", "<-05>5", "EST5"] {
+            assert_eq!(offset(text), -5 * 3_600, "{text}");
+        }
+        assert!(config(&["--tz", ""]).is_ok());
     }
 
     const CANARY: &str = "canary-canary-canary-canary-canary-canary-canary";

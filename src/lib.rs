@@ -4,15 +4,15 @@
 //! # The flow of messages
 //!
 //! ```text
-//!        REST            WebSocket                    MQTT broker
-//!          |                 |                             |
-//!    http handlers       WsSession                     MqttIntake     edges: bytes <-> commands
-//!           \               /                              |
-//!            +--- Desk ----+--------------------+          |          parse, authorise, ask
-//!                   |                           |          |
-//!             AccountActor                   AlertValidator           money; proof of identity
-//!                   |                           |
-//!                   +----- storage::Writer -----+                     one thread: group commit
+//!        REST         WebSocket    TCP :5000           MQTT broker
+//!          |              |            |                    |
+//!    http handlers    WsSession   TcpSession           MqttIntake     edges: bytes <-> commands
+//!           \             |           /                     |
+//!            +--------- Desk -----------+-------+          |          parse, authorise, ask
+//!                        |                      |          |
+//!                  AccountActor              AlertValidator           money; proof of identity
+//!                        |                      |
+//!                        +--- storage::Writer --+                     one thread: group commit
 //!                                |  one transaction: journal rows + the state they imply
 //!                          storage::Feed                              what is committed
 //!              /           |          \           \
@@ -48,7 +48,8 @@
 //! | [`mqtt`] | one connection that publishes, one that listens, the bookkeeping of delivery, the embedded broker |
 //! | [`desk`] | where every edge hands in what its clients ask |
 //! | [`http`] | the routes on one page, one file a resource |
-//! | [`cli`] | one file a subcommand |
+//! | [`tcp`] | the port of tellers' terminals: who is let in, and where their bytes go |
+//! | [`cli`] | one file a subcommand; `cli::import` brings in movements from CSV, or a whole bank ([`domain::moving`], [`storage::moving`]) |
 //! | [`application`] | what is started in which order, and drained in the reverse |
 //! | [`log_files`] | what [`logging`] has written, read again in pages |
 //! | `static/` | the page: plain ES modules, embedded by [`http`] |
@@ -60,7 +61,8 @@
 //!
 //! 1. A reply of success means: on disk, in one commit, with its place in the journal, its link of
 //!    the chain and its idempotency key.
-//! 2. No balance below zero; for each account the balance is the sum of its postings.
+//! 2. No balance below zero; for each account the balance is the sum of its postings, of which only
+//!    moving in from another system makes adjustments.
 //! 3. The journal has no gaps, and its order is the order of commits. Each account's versions have
 //!    no gaps either.
 //! 4. The outbox cursor passes only entries all of whose messages the broker has acknowledged.
@@ -88,6 +90,7 @@ pub mod mqtt;
 pub mod network;
 pub mod origin;
 pub mod storage;
+pub mod tcp;
 pub mod tls;
 pub mod trusted;
 pub mod wire;

@@ -3,9 +3,11 @@
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What one subscriber of a provider has: an IPv4 address, or a /64 of IPv6 (RFC 6177).
@@ -25,6 +27,72 @@ pub fn subscriber(address: IpAddr) -> IpAddr {
 #[must_use]
 pub fn is_own(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
+}
+
+/// How many connections each address has of those that it may have at once; clones share them.
+#[derive(Debug, Clone)]
+pub struct AddressPlaces {
+    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    most: usize,
+}
+
+/// The address has as many connections as it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoPlace;
+
+impl AddressPlaces {
+    /// `most` connections of one address at once; this machine's own are not limited, since a
+    /// reverse proxy's clients all come from it.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self {
+            taken: Arc::default(),
+            most,
+        }
+    }
+
+    /// A place for one more connection of `address`; `None` where there is no limit.
+    ///
+    /// # Errors
+    /// [`NoPlace`].
+    pub fn take(&self, address: IpAddr) -> Result<Option<AddressPlace>, NoPlace> {
+        if is_own(address) {
+            return Ok(None);
+        }
+        let address = subscriber(address);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(address).or_default();
+        if *count >= self.most {
+            if *count == 0 {
+                taken.remove(&address);
+            }
+            return Err(NoPlace);
+        }
+        *count += 1;
+        Ok(Some(AddressPlace {
+            places: Arc::clone(&self.taken),
+            address,
+        }))
+    }
+}
+
+/// One connection of an address, until it is dropped.
+#[derive(Debug)]
+pub struct AddressPlace {
+    places: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    address: IpAddr,
+}
+
+impl Drop for AddressPlace {
+    fn drop(&mut self) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = places.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                places.remove(&self.address);
+            }
+        }
+    }
 }
 
 /// Keys after which those that nobody uses are dropped: some megabytes at most.
@@ -104,6 +172,21 @@ mod tests {
         std::thread::sleep(SWEEP + Duration::from_millis(100));
         assert_eq!(limit.check(&0), Ok(()));
         assert_eq!(limit.limiter.len(), 1);
+    }
+
+    #[test]
+    fn an_address_has_so_many_places_and_this_machine_any_number() {
+        let places = AddressPlaces::new(2);
+        let take = |text: &str| places.take(text.parse().unwrap());
+        let first = take("203.0.113.7").unwrap();
+        let second = take("203.0.113.7").unwrap();
+        assert_eq!(take("203.0.113.7").unwrap_err(), NoPlace);
+        assert!(take("203.0.113.8").is_ok());
+        drop(first);
+        assert!(take("203.0.113.7").is_ok());
+        assert!((0..100).all(|_| take("127.0.0.1").unwrap().is_none()));
+        drop(second);
+        assert!(places.taken.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -66,7 +66,9 @@ export function accountView(id, { changed } = {}) {
 }
 
 function row(movement) {
-  const out = ["RETIRO", "TRANSFERENCIA_ENVIADA"].includes(movement.tipo);
+  const { tipo, saldo_anterior: before, saldo_nuevo: after } = movement;
+  // An adjustment goes either way: the balances tell which.
+  const out = tipo === "AJUSTE" ? Number(after) < Number(before) : ["RETIRO", "TRANSFERENCIA_ENVIADA"].includes(tipo);
   const detail = [movement.contraparte, movement.sede, movement.fecha_valor].filter(Boolean).join(" · ");
   return h("tr", {}, h("td", { class: "date" }, moment(movement.timestamp)), h("td", { class: "kind" }, t(`kind_${movement.tipo}`)),
     h("td", { class: "detail" }, detail),

@@ -48,7 +48,7 @@ require_packages() {
 
 # Installs packages without the services that some of them start.
 #
-# The packages mosquitto and prometheus start a server on installation and at each boot. The tests
+# The packages mariadb-server, mosquitto and prometheus start a server on installation and at each boot. The tests
 # start their own, on ports of their own, so a machine that had no broker shall have none running
 # afterwards either. A runtime mask keeps the units from starting meanwhile (it lives in /run,
 # so even if this script is killed the next boot forgets it), and they are left disabled.
@@ -58,6 +58,7 @@ without_services() {
     local -a units=()
     for package in "$@"; do
         case "$package" in
+            mariadb-server) units+=(mariadb.service) ;;
             mosquitto | prometheus) units+=("$package.service") ;;
         esac
     done

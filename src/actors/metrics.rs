@@ -10,7 +10,7 @@ use super::session_hub::{CountSessions, SessionCount, SessionHub};
 use crate::clock::Clock;
 use crate::domain::AlertState;
 use crate::mqtt::status::StatusBoard;
-use crate::storage::{self, Feed, HubView, Notice, ReadPool, Writer};
+use crate::storage::{self, Feeds, HubView, ReadPool, Writer};
 use actix::prelude::*;
 use history::{FINEST, History};
 use prometheus::{Encoder, Gauge, IntGauge, IntGaugeVec, Registry, TextEncoder};
@@ -52,7 +52,7 @@ pub struct MetricsParts {
     /// Where the instruments are registered.
     pub registry: Registry,
     /// How far the journal goes.
-    pub feed: Feed,
+    pub feeds: Feeds,
     /// How many operations wait.
     pub writer: Writer,
     /// How many sessions there are.
@@ -61,8 +61,8 @@ pub struct MetricsParts {
     pub view: Arc<HubView>,
     /// How many devices say that they are there.
     pub statuses: Arc<StatusBoard>,
-    /// How far the outbox has come; `None` without MQTT.
-    pub outbox: Option<Arc<AtomicI64>>,
+    /// How far the outbox of each lane has come; `None` without MQTT.
+    pub outbox: Option<Vec<Arc<AtomicI64>>>,
     /// Where it is seen whether the database answers.
     pub readers: ReadPool,
     /// The folder where the history is kept.
@@ -88,11 +88,26 @@ pub struct MetricsActor {
     unkept: bool,
 }
 
+/// When the oldest entry was committed that comes after these positions, at the end of time if there
+/// is none; `None` where a journal cannot be read.
+async fn oldest_after(feeds: &Feeds, positions: &[i64]) -> Option<i64> {
+    let mut oldest = i64::MAX;
+    for (feed, position) in feeds.iter().zip(positions) {
+        let next = feed.read_after(*position, 1).await.ok()?;
+        oldest = next
+            .first()
+            .map_or(oldest, |first| first.entry.at.min(oldest));
+    }
+    Some(oldest)
+}
+
 /// What has to be asked for.
 struct Asked {
     sessions: Option<SessionCount>,
-    /// The oldest entry that the broker has not; `None` where there is no broker, or no answer.
-    oldest: Option<Vec<Arc<Notice>>>,
+    /// When the oldest entry was committed that the broker has not, at the end of time if there is
+    /// none; `None` where there is no broker, or no answer.
+    oldest: Option<i64>,
+    /// How far the outboxes have come, taken together.
     outbox: Option<i64>,
 }
 
@@ -207,26 +222,28 @@ impl MetricsActor {
     /// Asks for what is not counted.
     fn ask(&self) -> impl Future<Output = Asked> + 'static {
         let counted = self.parts.hub.send(CountSessions);
-        let feed = self.parts.feed.clone();
-        let outbox = self.parts.outbox.as_ref();
-        let outbox = outbox.map(|gauge| gauge.load(Ordering::Relaxed));
+        let feeds = self.parts.feeds.clone();
+        let positions = self.parts.outbox.as_ref().map(|gauges| {
+            let seen = gauges.iter().map(|gauge| gauge.load(Ordering::Relaxed));
+            seen.collect::<Vec<_>>()
+        });
         async move {
             let sessions = counted.await.ok();
-            let oldest = match outbox {
-                Some(position) => feed.read_after(position, 1).await.ok(),
+            let oldest = match &positions {
+                Some(positions) => oldest_after(&feeds, positions).await,
                 None => None,
             };
             Asked {
                 sessions,
                 oldest,
-                outbox,
+                outbox: positions.map(|positions| positions.iter().sum()),
             }
         }
     }
 
     /// Sets the gauges to what was asked for and what can be seen from here.
     fn set_gauges(&self, asked: &Asked) {
-        let head = self.parts.feed.head();
+        let head = self.parts.feeds.head();
         let gauges = &self.gauges;
         gauges.journal_head.set(head.seq);
         gauges.postings.set(head.postings);
@@ -246,11 +263,8 @@ impl MetricsActor {
             gauges.outbox_backlog.set((head.seq - position).max(0));
         }
         // Where the journal cannot be read, the last known lag stands.
-        if let Some(notices) = &asked.oldest {
-            let now = self.parts.clock.now();
-            let age = notices
-                .first()
-                .map_or(0, |n| now.saturating_sub(n.entry.at).max(0));
+        if let Some(oldest) = asked.oldest {
+            let age = self.parts.clock.now().saturating_sub(oldest).max(0);
             let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
             gauges.outbox_lag.set(age.as_secs_f64());
         }

@@ -110,7 +110,8 @@ struct Connected {
 pub struct PublisherParts {
     /// The broker.
     pub broker: BrokerAddress,
-    /// The journal.
+    /// The journal of one lane. The first lane's publisher speaks for the whole: it says who is
+    /// here, and carries what is in no journal.
     pub feed: Feed,
     /// Where the position is kept.
     pub writer: Writer,
@@ -214,8 +215,10 @@ impl MqttPublisher {
     }
 
     fn connect(&mut self, ctx: &mut Context<Self>) {
+        let will = self.presence("fuera_de_linea");
+        let lane = self.parts.feed.lane();
         let (outbound, links) =
-            connection::open(&self.parts.broker, &self.presence("fuera_de_linea"));
+            connection::open(&self.parts.broker, lane, Some(&will).filter(|_| lane == 0));
         let now = Instant::now();
         self.connections += 1;
         let generation = self.connections;
@@ -240,7 +243,7 @@ impl MqttPublisher {
     /// Drops the connection; its stream ends and the next one is made after `pause`.
     fn reconnect_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
         self.connected = None;
-        self.parts.instruments.mqtt_connected.set(0);
+        self.show_connected(0);
         self.delivery.rewind();
         self.repair = None;
         self.repairing = false;
@@ -249,6 +252,13 @@ impl MqttPublisher {
                 publisher.connect(ctx);
             }
         });
+    }
+
+    /// The first lane's connection stands for all.
+    fn show_connected(&self, connected: i64) {
+        if self.parts.feed.lane() == 0 {
+            self.parts.instruments.mqtt_connected.set(connected);
+        }
     }
 
     fn back_off(&mut self) -> Duration {
@@ -360,14 +370,16 @@ impl MqttPublisher {
         connected.up_since = Instant::now();
         connected.last_answer = Instant::now();
         self.parts.instruments.mqtt_connections.inc();
-        self.parts.instruments.mqtt_connected.set(1);
+        self.show_connected(1);
         log::info!(
             "connected to the broker at {}:{}",
             self.parts.broker.host,
             self.parts.broker.port
         );
-        let event = Arc::new(self.presence("en_linea").event());
-        self.send(Errand::Presence, event);
+        if self.parts.feed.lane() == 0 {
+            let event = Arc::new(self.presence("en_linea").event());
+            self.send(Errand::Presence, event);
+        }
         if let Some(statistics) = self.statistics.clone() {
             self.send(Errand::Statistics, statistics);
         }
@@ -572,6 +584,7 @@ impl MqttPublisher {
         self.quarantined = later;
         let quarantined: Vec<Quarantined> = quarantined;
         let update = OutboxUpdate {
+            lane: self.parts.feed.lane(),
             position,
             quarantined: quarantined.clone(),
         };
@@ -623,7 +636,7 @@ impl MqttPublisher {
         let late = Instant::now() >= *deadline;
         if (published || late) && self.farewell == Farewell::NotYet {
             let event = Arc::new(self.presence("fuera_de_linea").event());
-            let said = self.send(Errand::Farewell, event);
+            let said = self.parts.feed.lane() == 0 && self.send(Errand::Farewell, event);
             self.farewell = if said {
                 Farewell::Said
             } else {

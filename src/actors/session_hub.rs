@@ -8,10 +8,10 @@
 
 use super::session::sight::Sight;
 use crate::clock::Clock;
-use crate::domain::{Entry, Fact, Identity, Position};
+use crate::domain::{Cursor, Entry, Fact, Identity, Position};
 use crate::instruments::Instruments;
 use crate::storage::access::Standing;
-use crate::storage::{AccessView, Feed, Head, Notice, queries};
+use crate::storage::{AccessView, Feed, Feeds, Head, Notice, queries};
 use crate::wire::events::{self, Event};
 use crate::wire::{frames, topics};
 use actix::prelude::*;
@@ -174,14 +174,14 @@ pub struct Disconnect {
 
 /// A session wants events. Answered with where it stands: what it has not seen comes after that.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<Position>")]
+#[rtype(result = "Option<Cursor>")]
 pub struct Subscribe {
     /// Which session.
     pub id: SessionId,
     /// Valid MQTT filters that its principal may see.
     pub filters: Vec<String>,
     /// From where events are replayed; from now where there is none.
-    pub from: Option<Position>,
+    pub from: Option<Cursor>,
 }
 
 /// A session has had enough of some filters.
@@ -218,13 +218,30 @@ pub struct SessionCount {
     pub addresses: u64,
 }
 
+/// How far events have come: a sequence for each lane.
+type Marks = Vec<i64>;
+
+/// The mark of a lane.
+fn mark(marks: &[i64], lane: i32) -> i64 {
+    let lane = usize::try_from(lane).ok();
+    lane.and_then(|lane| marks.get(lane)).copied().unwrap_or(0)
+}
+
+/// Moves the mark of a lane on, never back.
+fn advance(marks: &mut [i64], Position { lane, seq }: Position) {
+    let lane = usize::try_from(lane).ok();
+    if let Some(mark) = lane.and_then(|lane| marks.get_mut(lane)) {
+        *mark = seq.max(*mark);
+    }
+}
+
 #[derive(Clone)]
 struct Filter {
     pattern: String,
     /// Events up to here are not wanted.
-    from: i64,
+    from: Marks,
     /// Events after `from` and up to here have been delivered under this filter.
-    delivered_to: i64,
+    delivered_to: Marks,
     /// Steps of this number or later know this filter.
     known_from: u64,
 }
@@ -234,39 +251,40 @@ struct Filter {
 struct Filters(Vec<Filter>);
 
 impl Filters {
-    /// Whether the event at `seq` is wanted and has not been delivered.
-    fn want(&self, topic: &str, seq: i64) -> bool {
+    /// Whether the event at `position` is wanted and has not been delivered.
+    fn want(&self, topic: &str, Position { lane, seq }: Position) -> bool {
         let mut wanted = false;
         for filter in self
             .0
             .iter()
             .filter(|filter| matches(topic, &filter.pattern))
         {
-            if filter.from < seq && seq <= filter.delivered_to {
+            let delivered_to = mark(&filter.delivered_to, lane);
+            if mark(&filter.from, lane) < seq && seq <= delivered_to {
                 return false;
             }
-            wanted |= filter.delivered_to < seq;
+            wanted |= delivered_to < seq;
         }
         wanted
     }
 
-    fn delivered(&mut self, seq: i64) {
-        self.delivered_by(u64::MAX, seq);
+    fn delivered(&mut self, position: Position) {
+        self.delivered_by(u64::MAX, position);
     }
 
-    /// Events up to `seq` have been delivered by a step, under the filters that it knew.
-    fn delivered_by(&mut self, step: u64, seq: i64) {
+    /// Events up to `position` have been delivered by a step, under the filters that it knew.
+    fn delivered_by(&mut self, step: u64, position: Position) {
         for filter in self.0.iter_mut().filter(|f| f.known_from <= step) {
-            filter.delivered_to = filter.delivered_to.max(seq);
+            advance(&mut filter.delivered_to, position);
         }
     }
 
-    fn add(&mut self, pattern: &str, from: i64, known_from: u64) {
+    fn add(&mut self, pattern: &str, from: Marks, known_from: u64) {
         self.remove(pattern);
         self.0.push(Filter {
             pattern: pattern.to_owned(),
+            delivered_to: from.clone(),
             from,
-            delivered_to: from,
             known_from,
         });
     }
@@ -275,9 +293,15 @@ impl Filters {
         self.0.retain(|filter| filter.pattern != pattern);
     }
 
-    /// Where the filter that is furthest behind stands.
-    fn behind(&self) -> Option<i64> {
-        self.0.iter().map(|filter| filter.delivered_to).min()
+    /// In each lane, where the filter that is furthest behind there stands.
+    fn behind(&self) -> Option<Marks> {
+        let marks = self.0.iter().map(|filter| filter.delivered_to.clone());
+        marks.reduce(|mut least, marks| {
+            for (least, mark) in least.iter_mut().zip(marks) {
+                *least = mark.min(*least);
+            }
+            least
+        })
     }
 
     fn have_wildcards(&self) -> bool {
@@ -291,9 +315,9 @@ struct Session {
     frames: Recipient<Deliver>,
     kill: KillSwitch,
     filters: Filters,
-    /// Topics whose retained message is still to be sent, and as of which position. Each is one of
-    /// the filters, which the session bounds.
-    owed: Vec<(String, i64)>,
+    /// Topics whose retained message is still to be sent, and as of which marks. Each is one of the
+    /// filters, which the session bounds.
+    owed: Vec<(String, Marks)>,
     /// Whether it has had all there is. If not, one step is under way, and one only: two would
     /// repeat and reorder what the other delivers.
     live: bool,
@@ -305,10 +329,10 @@ struct Session {
 ///   wait their turn.
 /// * Panic: ends the process. Restart: sessions are gone with the process and resubscribe.
 pub struct SessionHub {
-    feed: Feed,
+    feeds: Feeds,
     instruments: Instruments,
     /// All entries up to here have been distributed to live sessions.
-    position: i64,
+    marks: Marks,
     sessions: HashMap<SessionId, Session>,
     exact: HashMap<String, HashSet<SessionId>>,
     wild: HashSet<SessionId>,
@@ -319,14 +343,14 @@ pub struct SessionHub {
 }
 
 impl SessionHub {
-    /// A hub that follows `feed` from its head.
+    /// A hub that follows `feeds` from their heads.
     #[must_use]
-    pub fn new(feed: Feed, instruments: Instruments) -> Self {
-        let position = feed.head().seq;
+    pub fn new(feeds: Feeds, instruments: Instruments) -> Self {
+        let marks = heads(&feeds);
         Self {
-            feed,
+            feeds,
             instruments,
-            position,
+            marks,
             sessions: HashMap::new(),
             exact: HashMap::new(),
             wild: HashSet::new(),
@@ -347,23 +371,24 @@ impl SessionHub {
             .values()
             .all(|session| session.filters.0.is_empty())
         {
-            self.position = self.feed.head().seq;
+            self.marks = heads(&self.feeds);
             return;
         }
-        loop {
-            match self.feed.recent_after(self.position, BATCH) {
-                Some(notices) if notices.is_empty() => return,
-                Some(notices) => self.distribute(&notices, ctx),
-                None => return self.follow_journal(ctx),
+        for feed in &self.feeds.clone() {
+            loop {
+                match feed.recent_after(mark(&self.marks, feed.lane()), BATCH) {
+                    Some(notices) if notices.is_empty() => break,
+                    Some(notices) => self.distribute(&notices, ctx),
+                    None => return self.follow_journal(feed.clone(), ctx),
+                }
             }
         }
     }
 
     /// The ring does not reach back: reads the journal, then follows on.
-    fn follow_journal(&mut self, ctx: &mut Context<Self>) {
-        let feed = self.feed.clone();
-        let position = self.position;
-        let read = async move { feed.read_after(position, BATCH).await };
+    fn follow_journal(&mut self, feed: Feed, ctx: &mut Context<Self>) {
+        let seq = mark(&self.marks, feed.lane());
+        let read = async move { feed.read_after(seq, BATCH).await };
         ctx.wait(
             read.into_actor(self)
                 .map(|notices, hub, ctx| match notices {
@@ -377,21 +402,24 @@ impl SessionHub {
         );
     }
 
+    /// Distributes entries of one lane.
     fn distribute(&mut self, notices: &[Arc<Notice>], ctx: &mut Context<Self>) {
+        let Some(last) = notices.last() else { return };
         for notice in notices {
-            let position = notice.entry.position;
-            for (event, cursor) in with_cursors(notice) {
-                self.push(event, &notice.entry, cursor, ctx);
+            for (event, passed) in with_cursors(notice) {
+                let cursor = Cursor::new(self.marks.clone()).with(passed);
+                self.push(event, &notice.entry, &cursor, ctx);
             }
-            self.position = position.seq;
+            advance(&mut self.marks, notice.entry.position);
         }
+        let reached = last.entry.position;
         for session in self.sessions.values_mut().filter(|session| session.live) {
-            session.filters.delivered(self.position);
+            session.filters.delivered(reached);
         }
     }
 
     /// Pushes one event to the live sessions that want it.
-    fn push(&mut self, event: &Event, entry: &Entry, cursor: Position, ctx: &mut Context<Self>) {
+    fn push(&mut self, event: &Event, entry: &Entry, cursor: &Cursor, ctx: &mut Context<Self>) {
         let position = entry.position;
         let mut frame = None;
         let mut full = Vec::new();
@@ -399,7 +427,7 @@ impl SessionHub {
             let Some(session) = self.sessions.get(&id) else {
                 continue;
             };
-            let wanted = session.live && session.filters.want(&event.topic, position.seq);
+            let wanted = session.live && session.filters.want(&event.topic, position);
             if !wanted || !session.pass.sight.sees(&event.topic, Some(entry)) {
                 continue;
             }
@@ -415,7 +443,8 @@ impl SessionHub {
         for id in full {
             // An earlier event of this very entry may be delivered twice; nothing is lost.
             if let Some(session) = self.sessions.get_mut(&id) {
-                session.filters.delivered(position.seq - 1);
+                let Position { lane, seq } = position;
+                session.filters.delivered(Position { lane, seq: seq - 1 });
             }
             self.step(id, ctx);
         }
@@ -441,14 +470,21 @@ impl SessionHub {
             return;
         };
         session.live = false;
-        let from = session.filters.behind().unwrap_or(self.position);
+        let from = session
+            .filters
+            .behind()
+            .unwrap_or_else(|| self.marks.clone());
         let owed = std::mem::take(&mut session.owed);
         let announced: Vec<_> = owed
             .iter()
             .filter(|(topic, _)| session.pass.sight.sees(topic, None))
             .filter_map(|(topic, _)| self.retained.get(topic).cloned())
             .collect();
-        let (feed, frames) = (self.feed.clone(), session.frames.clone());
+        // The first lane in which it is behind; where there is none the first will do.
+        let is_behind = |feed: &&Feed| mark(&from, feed.lane()) < mark(&self.marks, feed.lane());
+        let feed = self.feeds.iter().find(is_behind).or(self.feeds.lane(0));
+        let Some(feed) = feed.cloned() else { return };
+        let frames = session.frames.clone();
         let sight = Arc::clone(&session.pass.sight);
         let filters = session.filters.clone();
         let step = async move {
@@ -463,7 +499,9 @@ impl SessionHub {
                     hand_over(&frames, frame).await?;
                 }
             }
-            Ok(from)
+            let lane = feed.lane();
+            let seq = mark(&from, lane);
+            Ok(Position { lane, seq })
         };
         let step = step.into_actor(self);
         ctx.spawn(step.map(move |reached, hub, ctx| hub.stepped(id, number, reached, ctx)));
@@ -474,7 +512,7 @@ impl SessionHub {
         &mut self,
         id: SessionId,
         step: u64,
-        reached: Result<i64, Eviction>,
+        reached: Result<Position, Eviction>,
         ctx: &mut Context<Self>,
     ) {
         let reached = match reached {
@@ -486,7 +524,11 @@ impl SessionHub {
         };
         session.filters.delivered_by(step, reached);
         let behind = session.filters.behind();
-        if session.owed.is_empty() && behind.is_none_or(|behind| behind >= self.position) {
+        let has_all = behind.is_none_or(|behind| {
+            let mut marks = behind.iter().zip(&self.marks);
+            marks.all(|(had, there_is)| had >= there_is)
+        });
+        if session.owed.is_empty() && has_all {
             session.live = true;
         } else {
             self.step(id, ctx);
@@ -565,6 +607,11 @@ impl SessionHub {
     }
 }
 
+/// Where the journals of all lanes end.
+fn heads(feeds: &Feeds) -> Marks {
+    feeds.iter().map(|feed| feed.head().seq).collect()
+}
+
 /// Why a task gave up on a session.
 enum Eviction {
     SlowReader,
@@ -603,22 +650,25 @@ async fn replay(
     feed: Feed,
     frames: Recipient<Deliver>,
     (filters, sight): (Filters, Arc<Sight>),
-    from: i64,
-) -> Result<i64, Eviction> {
-    let notices = feed.read_after(from, BATCH).await.map_err(|error| {
+    from: Marks,
+) -> Result<Position, Eviction> {
+    let (lane, seq) = (feed.lane(), mark(&from, feed.lane()));
+    let from = Cursor::new(from);
+    let notices = feed.read_after(seq, BATCH).await.map_err(|error| {
         log::warn!("a session cannot catch up: {error}");
         Eviction::Journal
     })?;
-    let mut reached = from;
+    let mut reached = Position { lane, seq };
     for notice in notices {
         let position = notice.entry.position;
-        for (event, cursor) in with_cursors(&notice) {
-            let wanted = filters.want(&event.topic, position.seq);
+        for (event, passed) in with_cursors(&notice) {
+            let wanted = filters.want(&event.topic, position);
             if wanted && sight.sees(&event.topic, Some(&notice.entry)) {
-                hand_over(&frames, frames::event(event, Some(cursor), false)).await?;
+                let cursor = from.with(passed);
+                hand_over(&frames, frames::event(event, Some(&cursor), false)).await?;
             }
         }
-        reached = position.seq;
+        reached = position;
     }
     Ok(reached)
 }
@@ -639,29 +689,32 @@ fn with_cursors(notice: &Notice) -> impl Iterator<Item = (&Arc<Event>, Position)
         })
 }
 
-/// The frame of what a broker would have retained on `topic` at the position `at`.
+/// The frame of what a broker would have retained on `topic` as of the marks `at`.
 async fn retained_balance(
     feed: &Feed,
     sight: &Sight,
     topic: &str,
-    at: i64,
+    at: Marks,
 ) -> Result<Option<Bytes>, Eviction> {
     let Some((account, within)) = topics::account_of(topic).zip(sight.accounts().cloned()) else {
         return Ok(None);
     };
+    let cursor = Cursor::new(at.clone());
     let entry = feed
-        .read(
-            move |connection| match queries::find_account(connection, &within, &account)? {
-                Some(found) => queries::posting_until(connection, found.last_seq, at),
-                None => Ok(None),
-            },
-        )
+        .read(move |connection| {
+            let found = queries::find_account(connection, &within, &account)?;
+            let Some(last) = found.map(|account| account.last) else {
+                return Ok(None);
+            };
+            queries::posting_until(connection, last, mark(&at, last.lane))
+        })
         .await
         .map_err(|_| Eviction::Journal)?;
     Ok(entry.and_then(|entry| match &entry.fact {
         Fact::Posted(movement) => {
             let event = events::balance_event(&entry, movement);
-            Some(frames::event(&event, Some(entry.position), true))
+            let cursor = cursor.with(entry.position);
+            Some(frames::event(&event, Some(&cursor), true))
         }
         _ => None,
     }))
@@ -672,7 +725,9 @@ impl Actor for SessionHub {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        ctx.add_stream(super::news(self.feed.news()));
+        for feed in &self.feeds {
+            ctx.add_stream(super::news(feed.news()));
+        }
         ctx.run_interval(SWEEP, |hub, _| hub.sweep());
         ctx.run_interval(CHECK, |hub, _| hub.check_passes());
     }
@@ -719,27 +774,35 @@ impl Handler<Disconnect> for SessionHub {
 }
 
 impl Handler<Subscribe> for SessionHub {
-    type Result = Option<Position>;
+    type Result = Option<Cursor>;
 
     fn handle(&mut self, asked: Subscribe, ctx: &mut Self::Context) -> Self::Result {
         fail::fail_point!("session_hub::subscribe");
         self.follow(ctx);
-        let now = self.position;
-        let from = asked.from.map_or(now, |position| position.seq.min(now));
+        let now = self.marks.clone();
+        let from: Marks = match &asked.from {
+            None => now.clone(),
+            Some(cursor) => {
+                let lanes = now.iter().enumerate();
+                lanes.map(|(lane, now)| cursor.at(lane).min(*now)).collect()
+            }
+        };
         let known_from = self.steps + 1;
         let session = self.sessions.get_mut(&asked.id)?;
         if session.live {
-            session.filters.delivered(now);
+            for (lane, seq) in (0..).zip(&now) {
+                session.filters.delivered(Position { lane, seq: *seq });
+            }
         }
         for pattern in asked.filters {
-            session.filters.add(&pattern, from, known_from);
+            session.filters.add(&pattern, from.clone(), known_from);
             session.owed.retain(|(topic, _)| *topic != pattern);
             if has_wildcards(&pattern) {
                 self.wild.insert(asked.id);
                 continue;
             }
             if asked.from.is_none() {
-                session.owed.push((pattern.clone(), now));
+                session.owed.push((pattern.clone(), now.clone()));
             }
             self.exact.entry(pattern).or_default().insert(asked.id);
         }
@@ -747,7 +810,7 @@ impl Handler<Subscribe> for SessionHub {
         if session.live {
             self.step(asked.id, ctx);
         }
-        Some(Position::new(from))
+        Some(Cursor::new(from))
     }
 }
 

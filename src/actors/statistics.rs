@@ -3,7 +3,7 @@
 use super::mqtt_publisher::{MqttPublisher, Publish};
 use super::session_hub::{Announce, CountSessions, SessionHub};
 use crate::clock::Clock;
-use crate::storage::Feed;
+use crate::storage::Feeds;
 use crate::wire::events::{Event, Qos, Statistics};
 use crate::wire::numbers::Moment;
 use crate::wire::topics;
@@ -31,7 +31,7 @@ pub struct TakeStatistics;
 /// * Panic: ends the process. Restart: the first tick publishes again.
 #[derive(Debug)]
 pub struct StatisticsActor {
-    feed: Feed,
+    feeds: Feeds,
     hub: Addr<SessionHub>,
     publisher: Option<Addr<MqttPublisher>>,
     clock: Clock,
@@ -39,16 +39,16 @@ pub struct StatisticsActor {
 }
 
 impl StatisticsActor {
-    /// An actor that counts postings in `feed` and sessions in `hub`.
+    /// An actor that counts postings in `feeds` and sessions in `hub`.
     #[must_use]
     pub fn new(
-        feed: Feed,
+        feeds: Feeds,
         hub: Addr<SessionHub>,
         publisher: Option<Addr<MqttPublisher>>,
         clock: Clock,
     ) -> Self {
         Self {
-            feed,
+            feeds,
             hub,
             publisher,
             clock,
@@ -62,7 +62,7 @@ impl StatisticsActor {
             let sessions = counted.ok()?;
             Some(Statistics {
                 clientes_conectados: sessions.clients,
-                total_transacciones: u64::try_from(actor.feed.head().postings).unwrap_or(0),
+                total_transacciones: u64::try_from(actor.feeds.head().postings).unwrap_or(0),
                 ips_activas: sessions.addresses,
                 timestamp: Moment(actor.clock.now()),
             })

@@ -40,8 +40,9 @@ enum Command {
     Device(device::DeviceArgs),
     /// Keep an external broker in line with the registry
     Broker(broker_sync::BrokerCommandArgs),
-    /// Import movements from CSV through the API
-    Import(import::ImportArgs),
+    /// Import movements from CSV, or move in from a database of another system
+    #[command(after_long_help = import::HELP)]
+    Import(Box<import::ImportArgs>),
     /// Sign in and print a token for the other commands
     Login(login::LoginArgs),
     /// End the session of the token
@@ -67,6 +68,7 @@ fn command() -> clap::Command {
         }
     };
     Cli::command()
+        .mut_subcommand("import", import::without_noise)
         .mut_args(drop_empty)
         .mut_subcommands(move |subcommand| {
             subcommand

@@ -105,6 +105,14 @@ fn print_banner(application: &Application, logs: &str) {
         "  page, API   http{secure}://{http}/   (try the API: http{secure}://{http}/api/docs/)"
     );
     println!("  WebSocket   ws{secure}://{http}/ws");
+    let over = match config.terminals_tls {
+        Some(_) => " over TLS",
+        None => "",
+    };
+    println!(
+        "  TCP         {}{over}   (tellers' terminals)",
+        application.terminals()
+    );
     match (&config.mqtt, application.broker()) {
         (MqttConfig::Embedded { tls, .. }, Some((tcp, websocket))) => {
             println!("  MQTT        {tcp}, over WebSocket {websocket}   (embedded broker)");

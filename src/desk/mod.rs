@@ -1,6 +1,6 @@
 //! The desk: where every edge hands in what its clients ask, and gets back what to answer.
 //!
-//! REST, WebSocket (and later TCP) turn bytes into the calls below; here they are parsed into
+//! REST, WebSocket and TCP turn bytes into the calls below; here they are parsed into
 //! domain types, authorised, sent to the actors, and the results turned into one set of answers.
 
 mod access;
@@ -32,6 +32,7 @@ use crate::mqtt::status::StatusBoard;
 use crate::storage::access::Standing;
 use crate::storage::queries::AccountView;
 use crate::storage::{self, AccessView, Connection, HubView, ReadPool, StorageError, WriteError};
+use crate::wire::bridge::Figures;
 use crate::wire::events::{self, Statistics, json};
 use crate::wire::numbers::Decimal;
 use crate::wire::requests::{self, MovementBody, OpenAccountBody, TransferBody};
@@ -42,6 +43,7 @@ use bytes::Bytes;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -174,6 +176,24 @@ pub struct Desk {
     parts: DeskParts,
     reads: Arc<Semaphore>,
     log_reads: Arc<Semaphore>,
+    /// Orders that have been handed in and not answered.
+    under_way: Arc<AtomicU64>,
+}
+
+/// One order that is under way, for as long as it is.
+struct UnderWay<'a>(&'a AtomicU64);
+
+impl<'a> UnderWay<'a> {
+    fn one_of(orders: &'a AtomicU64) -> Self {
+        orders.fetch_add(1, Ordering::Relaxed);
+        Self(orders)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Desk {
@@ -184,6 +204,7 @@ impl Desk {
             parts,
             reads: Arc::new(Semaphore::new(READS)),
             log_reads: Arc::new(Semaphore::new(logs::READS)),
+            under_way: Arc::default(),
         }
     }
 
@@ -464,6 +485,16 @@ impl Desk {
         Ok(statistics.ok_or(ProblemKind::ShuttingDown)?)
     }
 
+    /// The same figures as the front end from before Atalaya knows them.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn figures(&self, caller: &Caller) -> Result<Figures, Failure> {
+        let statistics = self.statistics_taken(caller).await?;
+        let under_way = self.under_way.load(Ordering::Relaxed);
+        Ok(Figures::new(&statistics, under_way))
+    }
+
     /// Whether the caller may read metrics, which are of the installation as a whole.
     ///
     /// # Errors
@@ -509,6 +540,7 @@ impl Desk {
     }
 
     async fn place(&self, order: Order) -> Result<Placed, Failure> {
+        let _counted = UnderWay::one_of(&self.under_way);
         let ticket = within(self.parts.accounts.send(PlaceOrder(order)))
             .await?
             .map_err(unwritten)?;

@@ -153,13 +153,26 @@ pub enum PostingKind {
     TransferSent,
     /// The destination's half of a transfer.
     TransferReceived,
+    /// An adjustment that raises the balance. Only moving in makes adjustments.
+    AdjustedUp,
+    /// An adjustment that lowers the balance.
+    AdjustedDown,
 }
 
 impl PostingKind {
     /// Whether the balance rises.
     #[must_use]
     pub const fn is_credit(self) -> bool {
-        matches!(self, Self::Deposit | Self::TransferReceived)
+        matches!(
+            self,
+            Self::Deposit | Self::TransferReceived | Self::AdjustedUp
+        )
+    }
+
+    /// Whether it corrects what a history does not explain.
+    #[must_use]
+    pub const fn is_adjustment(self) -> bool {
+        matches!(self, Self::AdjustedUp | Self::AdjustedDown)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What every edge asks of the ledger, and what the ledger decides.
 
 use super::access::Principal;
-use super::account::AccountId;
+use super::account::{AccountId, PostingKind};
 use super::amount::Amount;
 use super::journal::{Channel, Entry, Refusal};
 use super::name::{IdempotencyKey, PersonName, Slug};
@@ -42,6 +42,42 @@ pub enum Command {
         /// How much.
         amount: Amount,
     },
+    /// Bring in one change of a balance from the system before Atalaya, or an adjustment to it.
+    /// Only moving in does ([`Order::moving_in`]); half a transfer stands alone here, since the
+    /// old system does not say whose the other half is.
+    BringIn {
+        /// The account.
+        account: AccountId,
+        /// What kind of change.
+        kind: PostingKind,
+        /// How much.
+        amount: Amount,
+    },
+}
+
+impl Command {
+    /// The account that it belongs to: of a transfer, the one that sends.
+    #[must_use]
+    pub const fn account(&self) -> &AccountId {
+        match self {
+            Self::Open { account, .. }
+            | Self::Deposit { account, .. }
+            | Self::Withdraw { account, .. }
+            | Self::BringIn { account, .. }
+            | Self::Transfer {
+                origin: account, ..
+            } => account,
+        }
+    }
+
+    /// The account that receives a transfer.
+    #[must_use]
+    pub const fn counterparty(&self) -> Option<&AccountId> {
+        match self {
+            Self::Transfer { destination, .. } => Some(destination),
+            _ => None,
+        }
+    }
 }
 
 /// A command with its circumstances.
@@ -62,6 +98,22 @@ pub struct Order {
     pub value_date: Option<i32>,
     /// Under which key. Edges demand one for every money command.
     pub key: Option<IdempotencyKey>,
+}
+
+impl Order {
+    /// An order of moving in: Atalaya itself brings in what happened on the day `value_date`.
+    #[must_use]
+    pub const fn moving_in(command: Command, value_date: Option<i32>, key: IdempotencyKey) -> Self {
+        Self {
+            command,
+            principal: Principal::System,
+            channel: Channel::MovingIn,
+            company: None,
+            site: None,
+            value_date,
+            key: Some(key),
+        }
+    }
 }
 
 /// What came of an order; durable when it is told.

@@ -25,17 +25,66 @@ pub struct Position {
 }
 
 impl Position {
-    /// A place in the one lane of SQLite.
+    /// A place in the first lane, which is the only one on SQLite.
     #[must_use]
     pub const fn new(seq: i64) -> Self {
         Self { lane: 0, seq }
     }
 }
 
-/// As clients see it in a cursor: `0-42`.
+/// As people see it: `0-42`.
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.lane, self.seq)
+    }
+}
+
+/// Where somebody stands in the journal: a sequence for each lane. As clients see it: `0-42`, and
+/// with several lanes `0-42,1-7`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Cursor(Vec<i64>);
+
+/// The most lanes that a cursor has.
+const LANES: usize = 64;
+
+impl Cursor {
+    /// A cursor at these sequences, in the order of lanes.
+    #[must_use]
+    pub const fn new(sequences: Vec<i64>) -> Self {
+        Self(sequences)
+    }
+
+    /// The same but for `position`, which says where it stands in its own lane.
+    #[must_use]
+    pub fn with(&self, position: Position) -> Self {
+        let mut sequences = self.0.clone();
+        let own = usize::try_from(position.lane).ok();
+        if let Some(seq) = own.and_then(|lane| sequences.get_mut(lane)) {
+            *seq = position.seq;
+        }
+        Self(sequences)
+    }
+
+    /// Its sequences, in the order of lanes.
+    #[must_use]
+    pub fn sequences(&self) -> &[i64] {
+        &self.0
+    }
+
+    /// The sequence in `lane`; 0, before all, where it says nothing of it.
+    #[must_use]
+    pub fn at(&self, lane: usize) -> i64 {
+        self.0.get(lane).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (lane, seq) in self.0.iter().enumerate() {
+            let comma = if lane == 0 { "" } else { "," };
+            write!(f, "{comma}{lane}-{seq}")?;
+        }
+        Ok(())
     }
 }
 
@@ -44,16 +93,20 @@ impl fmt::Display for Position {
 #[error("not a cursor")]
 pub struct NotACursor;
 
-impl FromStr for Position {
+impl FromStr for Cursor {
     type Err = NotACursor;
 
     fn from_str(text: &str) -> Result<Self, NotACursor> {
-        let (lane, seq) = text.split_once('-').ok_or(NotACursor)?;
-        let seq: i64 = seq.parse().map_err(|_| NotACursor)?;
-        if lane != "0" || seq < 0 {
-            return Err(NotACursor);
+        let mut sequences = Vec::new();
+        for (expected, part) in text.split(',').enumerate() {
+            let (lane, seq) = part.split_once('-').ok_or(NotACursor)?;
+            let seq: i64 = seq.parse().map_err(|_| NotACursor)?;
+            if lane != expected.to_string() || seq < 0 || expected >= LANES {
+                return Err(NotACursor);
+            }
+            sequences.push(seq);
         }
-        Ok(Self::new(seq))
+        Ok(Self(sequences))
     }
 }
 
@@ -72,6 +125,9 @@ pub enum Channel {
     Tcp,
     /// The interfaces that clients from before Atalaya speak over HTTP.
     Bridge,
+    /// Moving in from the system before Atalaya: what comes here is history, of which nobody is
+    /// notified.
+    MovingIn,
 }
 
 impl Channel {
@@ -85,6 +141,7 @@ impl Channel {
             Self::Mqtt => "mqtt",
             Self::Tcp => "tcp",
             Self::Bridge => "puente",
+            Self::MovingIn => "mudanza",
         }
     }
 

@@ -11,6 +11,7 @@ pub mod command;
 pub mod device;
 pub mod journal;
 pub mod legacy;
+pub mod moving;
 pub mod name;
 pub mod password;
 pub mod registry;
@@ -33,8 +34,8 @@ pub use amount::{Amount, AmountError, Money};
 pub use command::{Command, Decision, Order, Outcome};
 pub use device::{Algorithm, DeviceAddress, KeyMaterial, Novelty, SequenceWindow};
 pub use journal::{
-    AccessEvent, AccessFact, AccessTexts, AccountRef, AlertStep, Channel, Counterparty, Entry,
-    Fact, KeyDigest, KeyRecord, Movement, Position, Refusal, StepTexts, Subject,
+    AccessEvent, AccessFact, AccessTexts, AccountRef, AlertStep, Channel, Counterparty, Cursor,
+    Entry, Fact, KeyDigest, KeyRecord, Movement, Position, Refusal, StepTexts, Subject,
 };
 pub use name::{IdempotencyKey, Label, PersonName, Prose, Slug, TextError};
 pub use registry::Registry;

@@ -1,5 +1,6 @@
 //! From the desk's answers to HTTP, in one place.
 
+use super::bridge;
 use crate::desk::{Answer, Failure, Reply};
 use crate::wire::{Language, Problem, ProblemKind};
 use actix_web::http::StatusCode;
@@ -18,6 +19,8 @@ const REPLAYED: &str = "Idempotent-Replayed";
 pub(super) struct ApiError {
     pub(super) failure: Failure,
     pub(super) language: Language,
+    /// Whether the front end from before Atalaya asked, which reads another form.
+    is_bridged: bool,
 }
 
 impl ApiError {
@@ -25,6 +28,15 @@ impl ApiError {
         Self {
             failure: failure.into(),
             language: language_of(request),
+            is_bridged: bridge::asked(request).is_some() && !bridge::alerts::is_for(request.path()),
+        }
+    }
+
+    pub(super) fn in_language(failure: Failure, language: Language) -> Self {
+        Self {
+            failure,
+            language,
+            is_bridged: false,
         }
     }
 }
@@ -44,7 +56,11 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let problem = &self.failure.problem;
         let mut response = HttpResponse::build(self.status_code());
-        response.content_type("application/problem+json");
+        response.content_type(if self.is_bridged {
+            "application/json"
+        } else {
+            "application/problem+json"
+        });
         if problem.kind.is_transient() {
             let seconds = problem.retry_after.unwrap_or(RETRY_AFTER);
             response.insert_header((header::RETRY_AFTER, seconds));
@@ -55,7 +71,11 @@ impl ResponseError for ApiError {
         if self.failure.replayed {
             response.insert_header((REPLAYED, "true"));
         }
-        let body = crate::wire::events::json(&problem.document(self.language));
+        let body = if self.is_bridged {
+            bridge::turned_away(problem)
+        } else {
+            crate::wire::events::json(&problem.document(self.language))
+        };
         let mut response = response.body(body);
         // For the middleware that counts problems by code.
         response.extensions_mut().insert(problem.kind);
@@ -69,7 +89,7 @@ pub(super) fn respond(
     language: Language,
     answer: Answer,
 ) -> Result<HttpResponse, ApiError> {
-    let reply = answer.map_err(|failure| ApiError { failure, language })?;
+    let reply = answer.map_err(|failure| ApiError::in_language(failure, language))?;
     let mut response = HttpResponse::build(status);
     response.content_type("application/json");
     if reply.replayed {
@@ -83,7 +103,7 @@ pub(super) fn respond_done(
     language: Language,
     done: Result<(), Failure>,
 ) -> Result<HttpResponse, ApiError> {
-    done.map_err(|failure| ApiError { failure, language })?;
+    done.map_err(|failure| ApiError::in_language(failure, language))?;
     Ok(HttpResponse::NoContent().finish())
 }
 

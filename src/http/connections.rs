@@ -8,8 +8,8 @@
 //! and says nothing loses it to the next who comes, so that a crowd passes through them and does not
 //! keep anybody waiting; whoever asks for anything but our health is told to come again.
 
-use crate::network::{is_own, subscriber};
-use std::collections::{HashMap, VecDeque};
+use crate::network::{AddressPlace, AddressPlaces};
+use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -94,28 +94,6 @@ impl Drop for UnderWay {
     }
 }
 
-/// How many connections each address has.
-type Places = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
-/// One connection of an address, until it is dropped.
-#[derive(Debug)]
-struct AddressPlace {
-    places: Places,
-    address: IpAddr,
-}
-
-impl Drop for AddressPlace {
-    fn drop(&mut self) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = places.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                places.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// One connection, until it is dropped.
 #[derive(Debug)]
 struct OpenPlace(Arc<AtomicUsize>);
@@ -130,15 +108,12 @@ impl Drop for OpenPlace {
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
     all: Arc<Mutex<Vec<Weak<Connection>>>>,
-    places: Places,
+    places: AddressPlaces,
     open: Arc<AtomicUsize>,
     /// Those in the spare places, the oldest first.
     spare: Arc<Mutex<VecDeque<Weak<Connection>>>>,
     /// Connections at once.
     most: usize,
-    /// Connections of one address at once; this machine's own are not limited, since a reverse
-    /// proxy's clients all come from it.
-    per_address: usize,
 }
 
 impl Connections {
@@ -146,11 +121,10 @@ impl Connections {
     pub(super) fn new(most: usize, per_address: usize) -> Self {
         Self {
             all: Arc::default(),
-            places: Arc::default(),
+            places: AddressPlaces::new(per_address),
             open: Arc::default(),
             spare: Arc::default(),
             most,
-            per_address,
         }
     }
 
@@ -161,14 +135,11 @@ impl Connections {
         socket: Arc<socket2::Socket>,
         address: Option<IpAddr>,
     ) -> Arc<Connection> {
-        let limited = address.filter(|address| !is_own(*address));
-        let place = limited.map(|address| self.place(subscriber(address)));
-        let is_too_many = place
-            .as_ref()
-            .is_some_and(|(_, count)| *count > self.per_address);
+        let place = address.map_or(Ok(None), |address| self.places.take(address));
+        let is_too_many = place.is_err();
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         let connection = Arc::new(Connection {
-            _place: place.map(|(place, _)| place),
+            _place: place.ok().flatten(),
             _open: OpenPlace(Arc::clone(&self.open)),
             is_spare: open > self.most,
             socket,
@@ -216,18 +187,6 @@ impl Connections {
         if let Some(first) = spare.pop_front().and_then(|first| first.upgrade()) {
             first.end();
         }
-    }
-
-    /// A place for one more connection of `address`, and how many it has with it.
-    fn place(&self, address: IpAddr) -> (AddressPlace, usize) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = places.entry(address).or_default();
-        *count += 1;
-        let place = AddressPlace {
-            places: Arc::clone(&self.places),
-            address,
-        };
-        (place, *count)
     }
 
     /// Ends connections without a request for longer than `limit`, for as long as it is polled.

@@ -188,10 +188,7 @@ pub(super) async fn remove_mqtt_password(
     let removed = desk
         .remove_mqtt_password(&visitor.caller, visitor.param("hardware"))
         .await;
-    removed.map_err(|failure| ApiError {
-        failure,
-        language: visitor.language,
-    })?;
+    removed.map_err(|failure| ApiError::in_language(failure, visitor.language))?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -4,7 +4,7 @@
 //! token. What somebody may do with theirs is the desk's to decide.
 
 use super::answer::ApiError;
-use super::bridge::{self, Bridge};
+use super::bridge;
 use crate::actors::doorkeeper::Trail;
 use crate::clock::Clock;
 use crate::desk::Caller;
@@ -25,6 +25,9 @@ use std::sync::Arc;
 /// The cookie of a page's session. The prefix makes browsers refuse it from anywhere but this very
 /// host, over TLS or loopback, for all paths (RFC 6265bis §4.1.3).
 pub(super) const COOKIE_NAME: &str = "__Host-atalaya";
+
+/// Where the front end from before Atalaya opens its session, and says who it is in it.
+const SOCKET_IO: &str = "/socket.io/";
 
 /// What a page must send along with its cookie.
 const CSRF: &str = "X-CSRF-Token";
@@ -84,13 +87,15 @@ fn is_public(request: &HttpRequest) -> bool {
     let Some(path) = request.resource_map().match_pattern(routed(request)) else {
         return true;
     };
-    if path.starts_with("/api/docs") || path == "/api/openapi.json" {
+    if path.starts_with("/api/docs") || path == "/api/openapi.json" || path == SOCKET_IO {
         return true;
     }
     let method = request.method().as_str();
+    if bridge::alerts::is_of_devices(method, &path) {
+        return true;
+    }
     super::PUBLIC
         .iter()
-        .chain(super::BRIDGE_PUBLIC)
         .any(|(open, methods)| *open == path && methods.contains(&method))
 }
 
@@ -127,11 +132,15 @@ fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
         _ => None,
     };
     let mut caller = caller(door, standing, request, Channel::Http);
-    if caller.standing.is_none()
-        && let Some(bridge) = request.app_data::<web::Data<Bridge>>()
-        && let Some(identity) = bridge.identity(routed(request), caller.address)
-    {
-        caller.identity = Arc::new(identity);
+    if let Some(bridge) = bridge::asked(request) {
+        caller.channel = Channel::Bridge;
+        // There alone an address says who somebody is.
+        if let Some(identity) = bridge
+            .identity_of(request)
+            .filter(|_| caller.standing.is_none())
+        {
+            caller.identity = Arc::new(identity);
+        }
     }
     Ok(Visit { caller, csrf })
 }
@@ -175,7 +184,7 @@ enum Shown {
 
 fn shown_token(request: &HttpRequest) -> Result<Option<(Token, Shown)>, Problem> {
     // A device's own token is none that is kept here.
-    if bridge::is_of_devices(request.method().as_str(), routed(request)) {
+    if bridge::alerts::is_of_devices(request.method().as_str(), routed(request)) {
         return Ok(None);
     }
     let headers = request.headers();
@@ -187,7 +196,7 @@ fn shown_token(request: &HttpRequest) -> Result<Option<(Token, Shown)>, Problem>
     }
     // A foreign page can open a WebSocket with the cookie, and no header of ours can go with it:
     // there a page shows a ticket.
-    if routed(request) == "/ws" {
+    if matches!(routed(request), "/ws" | SOCKET_IO) || bridge::asked(request).is_some() {
         return Ok(None);
     }
     match cookie(headers) {

@@ -118,9 +118,17 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/app/{archivo}", &["GET"]),
 ];
 
-/// The routes that clients from before Atalaya know, with their methods; served where `LEGACY_API` is
-/// on.
+/// Routes for the web front end and the alert clients from before Atalaya, there where `LEGACY_API` is
+/// on. The session at `/socket.io/` and devices that hand in alerts show what they have by themselves.
 pub const BRIDGE_ROUTES: &[(&str, &[&str])] = &[
+    ("/api/consulta", &["POST"]),
+    ("/api/deposito", &["POST"]),
+    ("/api/retiro", &["POST"]),
+    ("/api/crear", &["POST"]),
+    ("/api/transferir", &["POST"]),
+    ("/api/historial/{cedula}", &["GET"]),
+    ("/api/stats", &["GET"]),
+    ("/socket.io/", &["GET"]),
     ("/api/hardware-auth/authenticate", &["POST"]),
     ("/api/mqtt-alerts", &["GET", "POST"]),
     ("/api/mqtt-alerts/process", &["POST"]),
@@ -128,13 +136,6 @@ pub const BRIDGE_ROUTES: &[(&str, &[&str])] = &[
     ("/api/mqtt-alerts/verify-empresa-sede", &["GET"]),
     ("/api/mqtt-alerts/{id}/authorize", &["PATCH"]),
     ("/api/mqtt-alerts/{id}/toggle-status", &["PATCH"]),
-];
-
-/// Of those, what is answered to whoever shows no token of ours: devices show their own.
-pub const BRIDGE_PUBLIC: &[(&str, &[&str])] = &[
-    ("/api/hardware-auth/authenticate", &["POST"]),
-    ("/api/mqtt-alerts", &["POST"]),
-    ("/api/mqtt-alerts/process", &["POST"]),
 ];
 
 /// What is answered to whoever shows no token, by path and methods; all else is 401. An alert may
@@ -199,8 +200,9 @@ fn parameters_of(path: &str) -> &'static [&'static str] {
 #[derive(Debug, Clone, Copy)]
 struct RouteTemplate(&'static str);
 
-fn routes(config: &mut web::ServiceConfig) {
-    for (path, methods) in ROUTES {
+fn routes(config: &mut web::ServiceConfig, has_bridge: bool) {
+    let bridged = if has_bridge { BRIDGE_ROUTES } else { &[] };
+    for (path, methods) in ROUTES.iter().chain(bridged) {
         let mut resource = web::resource(*path)
             .app_data(RouteTemplate(path))
             .default_service(web::to(move |request| method_not_allowed(request, methods)));
@@ -215,19 +217,6 @@ fn routes(config: &mut web::ServiceConfig) {
     }
 }
 
-/// The routes of clients from before Atalaya, where they are served.
-fn bridge_routes(config: &mut web::ServiceConfig) {
-    for (path, methods) in BRIDGE_ROUTES {
-        let mut resource = web::resource(*path)
-            .app_data(RouteTemplate(path))
-            .default_service(web::to(move |request| method_not_allowed(request, methods)));
-        for method in *methods {
-            resource = resource.route(bridge::handler(path, method));
-        }
-        config.service(resource);
-    }
-}
-
 fn handler(path: &str, method: &str) -> Route {
     match (method, path) {
         ("GET", "/api/v1/cajas") => web::get().to(accounts::counters),
@@ -239,7 +228,9 @@ fn handler(path: &str, method: &str) -> Route {
         ("GET", "/api/v1/cuentas/{cedula}/movimientos") => web::get().to(accounts::movements),
         ("POST", "/api/v1/transferencias") => web::post().to(transfers::transfer),
         ("GET", "/api/v1/estadisticas") => web::get().to(operations::statistics),
-        (_, path) if !path.starts_with(API) => operation(method, path),
+        (_, path) if !path.starts_with(API) => {
+            bridged(method, path).unwrap_or_else(|| operation(method, path))
+        }
         ("POST", "/api/v1/alertas") => web::post().to(alerts::take),
         ("GET", "/api/v1/alertas") => web::get().to(alerts::list),
         ("POST", "/api/v1/alertas/validacion") => web::post().to(alerts::validate),
@@ -334,6 +325,21 @@ fn registry(method: &str, path: &str) -> Route {
     }
 }
 
+/// The handlers for clients from before Atalaya.
+fn bridged(method: &str, path: &str) -> Option<Route> {
+    Some(match (method, path) {
+        ("POST", "/api/consulta") => web::post().to(bridge::balance),
+        ("POST", "/api/deposito") => web::post().to(bridge::deposit),
+        ("POST", "/api/retiro") => web::post().to(bridge::withdraw),
+        ("POST", "/api/crear") => web::post().to(bridge::open),
+        ("POST", "/api/transferir") => web::post().to(bridge::transfer),
+        ("GET", "/api/historial/{cedula}") => web::get().to(bridge::history),
+        ("GET", "/api/stats") => web::get().to(bridge::statistics),
+        ("GET", "/socket.io/") => web::get().to(sessions::socketio),
+        _ => return bridge::alerts::route(method, path),
+    })
+}
+
 /// The handlers outside the API.
 fn operation(method: &str, path: &str) -> Route {
     match (method, path) {
@@ -379,7 +385,7 @@ pub struct HttpParts {
     pub readiness: Readiness,
     /// What it takes to tell who sends a request.
     pub door: Door,
-    /// What it takes to serve clients from before Atalaya, where they are served.
+    /// What the front end from before Atalaya needs, if it is served.
     pub bridge: Option<Bridge>,
     /// Origins beyond our own.
     pub allowed_origins: Arc<Vec<String>>,
@@ -405,7 +411,14 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
     let accepted = Connections::new(parts.max_connections, parts.max_per_address);
     actix::spawn(accepted.clone().sweep(KEEP_ALIVE + HEAD_DEADLINE));
     let server = HttpServer::new(move || {
+        let bridge = parts.bridge.clone().map(web::Data::new);
+        let has_bridge = bridge.is_some();
         App::new()
+            .configure(|config| {
+                if let Some(bridge) = bridge {
+                    config.app_data(bridge);
+                }
+            })
             .app_data(web::Data::new(parts.desk.clone()))
             .app_data(web::Data::new(parts.lobby.clone()))
             .app_data(web::Data::new(parts.door.clone()))
@@ -414,18 +427,13 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
             .app_data(web::Data::new(parts.instruments.clone()))
             .app_data(web::Data::from(Arc::clone(&parts.allowed_origins)))
             .wrap(from_fn(identify::identify))
+            .wrap(from_fn(bridge::share))
             .wrap(from_fn(middleware::guard))
             .wrap(from_fn(middleware::make_room))
-            .wrap(from_fn(bridge::in_their_words))
+            .wrap(from_fn(bridge::alerts::in_their_words))
             .wrap(from_fn(headers::protect))
             .wrap(from_fn(middleware::measure))
-            .configure(routes)
-            .configure(|config| {
-                if let Some(bridge) = &parts.bridge {
-                    config.app_data(web::Data::new(bridge.clone()));
-                    bridge_routes(config);
-                }
-            })
+            .configure(|config| routes(config, has_bridge))
             .service(web::redirect("/api/docs", "/api/docs/"))
             .service(
                 SwaggerUi::new("/api/docs/{_:.*}").url("/api/openapi.json", openapi::document()),

@@ -87,9 +87,6 @@ pub(super) async fn release(
     let released = desk
         .release_suspect(&visitor.caller, visitor.param("id"))
         .await;
-    released.map_err(|failure| ApiError {
-        failure,
-        language: visitor.language,
-    })?;
+    released.map_err(|failure| ApiError::in_language(failure, visitor.language))?;
     Ok(HttpResponse::NoContent().finish())
 }

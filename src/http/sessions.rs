@@ -1,9 +1,11 @@
 //! `/api/v1/sesiones` and `/ws`: signing in and out, and from a request to a session.
 
 use super::answer::{ApiError, respond, respond_done};
+use super::bridge::Bridge;
 use super::extract::{JsonBody, Query, Visitor};
 use super::identify::{COOKIE_NAME, Door, caller, count_principal};
 use super::openapi::Problems;
+use crate::actors::session::socketio::{self, Gate};
 use crate::actors::session::websocket::{self, Lobby};
 use crate::desk::{Desk, Failure};
 use crate::domain::Channel;
@@ -16,6 +18,7 @@ use crate::wire::{Problem, ProblemKind, Reason};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{SET_COOKIE, USER_AGENT};
 use actix_web::{HttpRequest, HttpResponse, web};
+use std::sync::Arc;
 
 /// Inicia una sesión. Con `cookie`, el token va en una cookie que los scripts no leen y se
 /// responde `csrf`, que la página envía como `X-CSRF-Token`.
@@ -217,6 +220,46 @@ pub(super) async fn websocket(
         visitor.language,
     )
     .map_err(|problem| ApiError::new(&request, problem))
+}
+
+/// `/socket.io/`: a WebSocket at once. Who comes says in it who they are.
+pub(super) async fn socketio(
+    lobby: web::Data<Lobby>,
+    door: web::Data<Door>,
+    bridge: web::Data<Bridge>,
+    visitor: Visitor,
+    request: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    if let Some(refused) = refused_transport(request.query_string()) {
+        return Ok(refused);
+    }
+    let gate = Gate {
+        lobby: Lobby::clone(&lobby),
+        access: Arc::clone(&door.access),
+        clock: door.clock.clone(),
+        zone: bridge.zone.clone(),
+    };
+    socketio::upgrade(gate, visitor.caller, &request, body)
+        .map_err(|problem| ApiError::new(&request, problem))
+}
+
+/// What Engine.IO answers to what is not spoken here.
+fn refused_transport(query: &str) -> Option<HttpResponse> {
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(query);
+    let pairs = pairs.map(web::Query::into_inner).unwrap_or_default();
+    let value = |name: &str| {
+        let mut pairs = pairs.iter();
+        pairs.find_map(|(key, value)| (key == name).then_some(value.as_str()))
+    };
+    let (code, message) = match (value("EIO"), value("transport")) {
+        (Some("4"), Some("websocket")) => return None,
+        (Some("4"), _) => (0, "Transport unknown"),
+        _ => (5, "Unsupported protocol version"),
+    };
+    let body = format!("{{\"code\":{code},\"message\":\"{message}\"}}");
+    let mut response = HttpResponse::BadRequest();
+    Some(response.content_type("application/json").body(body))
 }
 
 fn ticket_of(request: &HttpRequest) -> Result<Option<String>, Problem> {

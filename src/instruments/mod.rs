@@ -38,6 +38,8 @@ pub struct Instruments {
     pub problems: IntCounterVec,
     /// Frames from WebSocket sessions, by action and result.
     pub frames: IntCounterVec,
+    /// Commands of terminals over TCP, by command and result.
+    pub tcp_commands: IntCounterVec,
     /// Sessions that ended, by reason.
     pub sessions_ended: IntCounterVec,
     /// Messages acknowledged by the broker, by purpose.
@@ -124,6 +126,11 @@ impl Instruments {
                 "Requests of sessions by action and result.",
                 &["action", "result"],
             )?,
+            tcp_commands: counters(
+                "atalaya_tcp_commands_total",
+                "Commands of terminals over TCP, by command and result.",
+                &["command", "result"],
+            )?,
             sessions_ended: counters(
                 "atalaya_sessions_ended_total",
                 "Sessions that ended, by reason.",
@@ -194,6 +201,7 @@ fn kind_and_amount(command: &Command) -> (&'static str, Money) {
         Command::Deposit { amount, .. } => (kind_name(PostingKind::Deposit), amount.money()),
         Command::Withdraw { amount, .. } => (kind_name(PostingKind::Withdrawal), amount.money()),
         Command::Transfer { amount, .. } => ("TRANSFERENCIA", amount.money()),
+        Command::BringIn { kind, amount, .. } => (kind_name(*kind), amount.money()),
     }
 }
 

@@ -107,12 +107,13 @@ pub enum DownCause {
     Network,
 }
 
-/// Opens a connection and runs it until it ends or `outbound` is closed, which ends it politely.
+/// Opens a connection for a lane and runs it until it ends or `outbound` is closed, which ends it politely.
 /// The task belongs to the current thread.
 #[must_use]
 pub fn open(
     broker: &BrokerAddress,
-    will: &Presence<'_>,
+    lane: i32,
+    will: Option<&Presence<'_>>,
 ) -> (mpsc::Sender<Outbound>, mpsc::Receiver<Link>) {
     let (outbound, messages) = mpsc::channel(CHANNEL);
     // Each message makes one answer; a few more for the life of the connection itself.
@@ -122,6 +123,7 @@ pub fn open(
         client,
         messages,
         links,
+        marker: topics::retained_marker(lane),
         flight: Flight::default(),
         handed: 0,
     };
@@ -155,19 +157,20 @@ pub fn transport(tls: &ClientTls) -> Transport {
     Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(&tls.0)))
 }
 
-fn options(broker: &BrokerAddress, will: &Presence<'_>) -> MqttOptions {
+fn options(broker: &BrokerAddress, will: Option<&Presence<'_>>) -> MqttOptions {
     let mut options = base_options(broker);
-    let will = will.event();
-    options
-        .set_clean_start(true)
-        .set_outgoing_inflight_upper_limit(IN_FLIGHT)
-        .set_last_will(LastWill::new(
+    if let Some(will) = will.map(Presence::event) {
+        options.set_last_will(LastWill::new(
             will.topic,
             will.payload.to_vec(),
             QoS::AtLeastOnce,
             will.retain,
             None,
-        ))
+        ));
+    }
+    options
+        .set_clean_start(true)
+        .set_outgoing_inflight_upper_limit(IN_FLIGHT)
         .set_connect_properties(ConnectProperties {
             max_packet_size: Some(PACKET_LIMIT),
             ..ConnectProperties::new()
@@ -179,6 +182,8 @@ struct Connection {
     client: AsyncClient,
     messages: mpsc::Receiver<Outbound>,
     links: mpsc::Sender<Link>,
+    /// The topic of its lane's marker of retained balances.
+    marker: String,
     flight: Flight,
     handed: usize,
 }
@@ -282,7 +287,7 @@ impl Connection {
     fn received(&mut self, packet: Packet) -> Option<Link> {
         match packet {
             Packet::ConnAck(_) => {
-                let filter = Filter::new(topics::RETAINED_MARKER, QoS::AtLeastOnce);
+                let filter = Filter::new(self.marker.clone(), QoS::AtLeastOnce);
                 if self.client.try_subscribe_many([filter]).is_err() {
                     log::warn!("the retained marker cannot be asked for");
                 }
@@ -336,10 +341,7 @@ impl Connection {
                     .iter()
                     .any(|c| !matches!(c, SubscribeReasonCode::Success(_)));
                 refused.then(|| {
-                    log::warn!(
-                        "the broker does not let us read {}",
-                        topics::RETAINED_MARKER
-                    );
+                    log::warn!("the broker does not let us read {}", self.marker);
                     Link::Marker(None)
                 })
             }

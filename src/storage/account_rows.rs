@@ -22,6 +22,7 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) struct NewHolder {
     pub(super) account: i64,
+    pub(super) lane: i32,
     pub(super) company: i64,
     pub(super) id: AccountId,
     pub(super) given_names: PersonName,
@@ -43,6 +44,7 @@ pub(super) fn insert_account(
             accounts::balance.eq(0),
             accounts::version.eq(0),
             accounts::last_seq.eq(0),
+            accounts::lane.eq(holder.lane),
         ))
         .execute(connection)?;
     diesel::insert_into(account_holders::table)
@@ -57,22 +59,62 @@ pub(super) fn insert_account(
     Ok(())
 }
 
-/// Writes an account's balance, guarded by its version: the row must be older than what is
+/// Writes the balances of accounts, guarded by their versions: each row must be older than what is
 /// written, or somebody else has been writing here.
-pub(super) fn update_account(connection: &mut Connection, held: &Held) -> Result<(), StorageError> {
-    let updated = UpdateAccount {
-        row: held.row,
-        balance: held.state.balance.cents(),
-        version: held.state.version,
-        last_seq: held.last_seq,
+pub(super) fn update_accounts(
+    connection: &mut Connection,
+    held: &[Held],
+) -> Result<(), StorageError> {
+    match connection {
+        Connection::Sqlite(file) => {
+            for one in held {
+                let updated = UpdateAccount {
+                    row: one.row,
+                    balance: one.state.balance.cents(),
+                    version: one.state.version,
+                    last_seq: one.last_seq,
+                }
+                .execute(file)?;
+                check_updated(updated, 1, one.row)?;
+            }
+        }
+        #[cfg(feature = "mysql")]
+        Connection::Mysql(server) => {
+            for slice in held.chunks(super::connection::ROWS) {
+                let updated = diesel::sql_query(update_of(slice)).execute(server)?;
+                let first = slice.first().map_or(0, |one| one.row);
+                check_updated(updated, slice.len(), first)?;
+            }
+        }
     }
-    .execute(connection)?;
-    if updated == 1 {
+    Ok(())
+}
+
+fn check_updated(updated: usize, expected: usize, row: i64) -> Result<(), StorageError> {
+    if updated == expected {
         return Ok(());
     }
     Err(StorageError::Inconsistent {
-        what: format!("account {} was changed by somebody else", held.row),
+        what: format!("account {row}, or one written with it, was changed by somebody else"),
     })
+}
+
+/// One statement for many accounts: a server is asked once, and each question costs its way there.
+/// Integers alone are written into it.
+#[cfg(feature = "mysql")]
+fn update_of(held: &[Held]) -> String {
+    let rows = held.iter().map(|one| {
+        let (row, balance) = (one.row, one.state.balance.cents());
+        let (version, last_seq) = (one.state.version, one.last_seq);
+        format!(
+            "SELECT {row} AS id, {balance} AS balance, {version} AS version, {last_seq} AS last_seq"
+        )
+    });
+    let rows = rows.collect::<Vec<_>>().join(" UNION ALL ");
+    format!(
+        "UPDATE accounts a JOIN ({rows}) n ON a.id = n.id SET a.balance = n.balance, \
+         a.version = n.version, a.last_seq = n.last_seq WHERE a.version < n.version"
+    )
 }
 
 /// The update of an account as a statement of our own: diesel prepares its own `UPDATE`s anew each
@@ -104,4 +146,4 @@ where
     }
 }
 
-impl RunQueryDsl<Connection> for UpdateAccount {}
+impl RunQueryDsl<SqliteConnection> for UpdateAccount {}

@@ -5,7 +5,9 @@ use super::queries::{row_at, to_entries};
 use super::schema::{alerts, companies, device_windows, devices, journal_texts, quarantine, sites};
 use super::steps::{priority_code, priority_of, state_code, state_of, texts_of};
 use super::{Connection, StorageError};
-use crate::domain::{AlertContent, AlertState, Entry, Novelty, Priority, Reach, SequenceWindow};
+use crate::domain::{
+    AlertContent, AlertState, Entry, Novelty, Position, Priority, Reach, SequenceWindow,
+};
 use diesel::prelude::*;
 use uuid::Uuid;
 
@@ -238,7 +240,8 @@ pub fn steps(
     let mut rows = Vec::new();
     let mut next = from;
     while next != 0 && rows.len() < limit {
-        let Some(found) = row_at(connection, next)?.filter(|found| found.alert() == Some(row))
+        let Some(found) =
+            row_at(connection, Position::new(next))?.filter(|found| found.alert() == Some(row))
         else {
             return Ok(None);
         };

@@ -16,6 +16,8 @@ pub struct Installation {
     pub database_id: Uuid,
     /// The row of the company that `EMPRESA` names.
     pub company: i64,
+    /// How many writer lanes it has.
+    pub lanes: usize,
 }
 
 /// What the configuration wants of the database.
@@ -27,6 +29,8 @@ pub struct Wanted<'a> {
     pub currency: &'a str,
     /// `EMPRESA`.
     pub company: &'a Slug,
+    /// `WRITER_LANES`, where it is said: fixed when the database is created.
+    pub lanes: Option<usize>,
 }
 
 /// Creates what is missing, all or nothing, and checks that the rest is as configured.
@@ -80,6 +84,7 @@ fn fill(
     Ok(Installation {
         database_id,
         company,
+        lanes: check_lanes(connection, wanted.lanes)?,
     })
 }
 
@@ -108,19 +113,42 @@ fn create(
             ))
             .execute(connection)?;
     }
+    let lanes = i32::try_from(wanted.lanes.unwrap_or(1)).unwrap_or(1);
+    for lane in 0..lanes {
+        create_lane(connection, &id, lane)?;
+    }
+    Ok(id)
+}
+
+fn create_lane(connection: &mut Connection, id: &Uuid, lane: i32) -> Result<(), StorageError> {
     diesel::insert_into(lanes::table)
         .values((
-            lanes::lane.eq(0),
+            lanes::lane.eq(lane),
             lanes::head_seq.eq(0),
-            lanes::head_hash.eq(chain::genesis(id.as_bytes(), 0).as_slice()),
+            lanes::head_hash.eq(chain::genesis(id.as_bytes(), lane).as_slice()),
             lanes::postings.eq(0),
             lanes::keys_indexed_to.eq(0),
         ))
         .execute(connection)?;
     diesel::insert_into(outbox::table)
-        .values((outbox::lane.eq(0), outbox::position.eq(0)))
+        .values((outbox::lane.eq(lane), outbox::position.eq(0)))
         .execute(connection)?;
-    Ok(id)
+    Ok(())
+}
+
+/// How many lanes there are. Accounts are dealt out among them for ever, so there can be no more
+/// and no fewer later.
+fn check_lanes(connection: &mut Connection, wanted: Option<usize>) -> Result<usize, StorageError> {
+    let found: i64 = lanes::table.count().get_result(connection)?;
+    let found = usize::try_from(found).unwrap_or(1);
+    match wanted {
+        Some(wanted) if wanted != found => Err(StorageError::Fixed {
+            setting: "WRITER_LANES",
+            wanted: wanted.to_string(),
+            found: found.to_string(),
+        }),
+        _ => Ok(found),
+    }
 }
 
 fn company_row(connection: &mut Connection, slug: &Slug, now: i64) -> Result<i64, StorageError> {

@@ -1,5 +1,6 @@
 //! What the journal holds instead of keys, commands and personal data: digests.
 
+use super::rows::kind_code;
 use crate::domain::{AccountId, Command, KeyDigest, KeyRecord, Order, PersonName, Slug};
 use sha2::{Digest, Sha256};
 
@@ -81,6 +82,16 @@ impl Fields {
                 self.field(b"transfer");
                 self.field(origin.as_str().as_bytes());
                 self.field(destination.as_str().as_bytes());
+                self.field(&amount.cents().to_be_bytes());
+            }
+            Command::BringIn {
+                account,
+                kind,
+                amount,
+            } => {
+                self.field(b"bring in");
+                self.field(account.as_str().as_bytes());
+                self.field(&kind_code(*kind).to_be_bytes());
                 self.field(&amount.cents().to_be_bytes());
             }
         }

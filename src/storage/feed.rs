@@ -5,7 +5,7 @@
 //! in a bounded ring shared by all, older ones are read from the journal.
 
 use super::{Connection, ReadPool, StorageError, queries};
-use crate::domain::{Entry, Money};
+use crate::domain::{Entry, Money, Position};
 use crate::wire::events::{self, Event};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -55,7 +55,7 @@ impl Notice {
     }
 }
 
-/// The feed; clones share it.
+/// The feed of one lane; clones share it.
 #[derive(Debug, Clone)]
 pub struct Feed {
     shared: Arc<Shared>,
@@ -65,25 +65,31 @@ pub struct Feed {
 struct Shared {
     ring: Mutex<VecDeque<Arc<Notice>>>,
     head: watch::Sender<Head>,
+    lane: i32,
     readers: ReadPool,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     threshold: Money,
 }
 
 impl Feed {
-    /// A feed that starts at `head`.
-    #[must_use]
-    pub fn new(head: Head, readers: ReadPool, low_balance_threshold: Money) -> Self {
+    fn new(lane: i32, reads: Arc<Semaphore>, readers: ReadPool, threshold: Money) -> Self {
         let shared = Shared {
             ring: Mutex::new(VecDeque::with_capacity(RING)),
-            head: watch::Sender::new(head),
+            head: watch::Sender::new(Head::default()),
+            lane,
             readers,
-            reads: Semaphore::new(READS),
-            threshold: low_balance_threshold,
+            reads,
+            threshold,
         };
         Self {
             shared: Arc::new(shared),
         }
+    }
+
+    /// Which lane it is of.
+    #[must_use]
+    pub fn lane(&self) -> i32 {
+        self.shared.lane
     }
 
     /// Tells everybody of one group. For the writer alone, after its commit.
@@ -162,9 +168,9 @@ impl Feed {
         if let Some(recent) = self.recent_after(seq, limit) {
             return Ok(recent);
         }
-        let threshold = self.shared.threshold;
+        let (threshold, lane) = (self.shared.threshold, self.shared.lane);
         let entries = self
-            .read(move |c| queries::entries_after(c, seq, limit))
+            .read(move |c| queries::entries_after(c, Position { lane, seq }, limit))
             .await?;
         Ok(entries
             .into_iter()
@@ -187,5 +193,60 @@ impl Feed {
         // Sequences are gapless, so an entry's place in the ring follows from its sequence.
         let skip = usize::try_from(seq + 1 - first).ok()?;
         Some(ring.iter().skip(skip).take(limit).cloned().collect())
+    }
+}
+
+/// The feeds of all lanes, in their order. There is at least one.
+#[derive(Debug, Clone)]
+pub struct Feeds(Arc<[Feed]>);
+
+impl Feeds {
+    /// Feeds of as many lanes, each at its beginning until its writer has looked.
+    #[must_use]
+    pub fn new(lanes: usize, readers: &ReadPool, low_balance_threshold: Money) -> Self {
+        // Followers take turns however many lanes there are.
+        let reads = Arc::new(Semaphore::new(READS));
+        let feed = |lane| {
+            let reads = Arc::clone(&reads);
+            Feed::new(lane, reads, readers.clone(), low_balance_threshold)
+        };
+        let lanes = i32::try_from(lanes.max(1)).unwrap_or(i32::MAX);
+        Self((0..lanes).map(feed).collect())
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Feed> {
+        self.into_iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The feed of a lane, if there is such a lane.
+    #[must_use]
+    pub fn lane(&self, lane: usize) -> Option<&Feed> {
+        self.0.get(lane)
+    }
+
+    /// Entries and postings in all lanes.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        let heads = self.iter().map(Feed::head);
+        heads.fold(Head::default(), |sum, head| Head {
+            seq: sum.seq + head.seq,
+            postings: sum.postings + head.postings,
+        })
+    }
+}
+
+impl<'a> IntoIterator for &'a Feeds {
+    type Item = &'a Feed;
+    type IntoIter = std::slice::Iter<'a, Feed>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
     }
 }

@@ -5,10 +5,10 @@
 //! runs ahead of the database only while a group is open; when a group fails the lane is dropped
 //! with it and loaded anew.
 
-use super::account_rows::{Held, NewHolder, insert_account, update_account};
+use super::account_rows::{Held, NewHolder, insert_account, update_accounts};
 use super::digests::{holder_digest, key_record};
 use super::keys::KeyIndex;
-use super::rows::JournalRow;
+use super::rows::{JournalRow, insert_rows};
 use super::schema::{accounts, journal, journal_texts, lanes};
 use super::writer::WriteError;
 use super::{Connection, Head, StorageError, chain, queries, steps};
@@ -20,6 +20,7 @@ use crate::domain::{
 use diesel::prelude::*;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use uuid::Uuid;
 
 /// Accounts whose state is held in memory; beyond that the memory starts over. Some 12 MiB.
@@ -40,13 +41,27 @@ impl From<StorageError> for Undecided {
     }
 }
 
+/// What a lane has in common with the others.
+#[derive(Debug, Clone)]
+pub(super) struct LaneSetup {
+    /// Its number.
+    pub(super) lane: i32,
+    /// How many there are.
+    pub(super) lanes: usize,
+    /// The row of the company that accounts belong to.
+    pub(super) company: i64,
+    /// The row that the next account gets, in whichever lane.
+    pub(super) next_account: Arc<AtomicI64>,
+}
+
 /// One writer lane: its head, what it remembers, and the group that is open.
 #[derive(Debug)]
 pub(super) struct Lane {
-    company: i64,
+    setup: LaneSetup,
     head: Head,
+    /// The head as the database has it.
+    written: i64,
     link: chain::Link,
-    next_account: i64,
     held: HashMap<AccountId, Held>,
     sites: HashMap<(i64, Slug), i64>,
     keys: KeyIndex,
@@ -57,9 +72,13 @@ pub(super) struct Lane {
 
 impl Lane {
     /// The lane as the database has it.
-    pub(super) fn load(connection: &mut Connection, company: i64) -> Result<Self, StorageError> {
+    pub(super) fn load(
+        connection: &mut Connection,
+        setup: LaneSetup,
+    ) -> Result<Self, StorageError> {
+        let lane = setup.lane;
         let (seq, link, postings, keys_indexed_to): (i64, Vec<u8>, i64, i64) = lanes::table
-            .find(0)
+            .find(lane)
             .select((
                 lanes::head_seq,
                 lanes::head_hash,
@@ -68,6 +87,7 @@ impl Lane {
             ))
             .first(connection)?;
         let last: Option<(i64, Vec<u8>)> = journal::table
+            .filter(journal::lane.eq(lane))
             .select((journal::seq, journal::hash))
             .order(journal::seq.desc())
             .first(connection)
@@ -77,22 +97,25 @@ impl Lane {
             .map_or(seq == 0, |(s, hash)| *s == seq && *hash == link);
         if !agrees {
             return Err(StorageError::Inconsistent {
-                what: format!("the head of lane 0 says {seq}, the journal ends elsewhere"),
+                what: format!("the head of lane {lane} says {seq}, the journal ends elsewhere"),
             });
         }
         let highest: Option<i64> = accounts::table
             .select(diesel::dsl::max(accounts::id))
             .first(connection)?;
+        let next = highest.unwrap_or(0) + 1;
+        setup.next_account.fetch_max(next, Ordering::Relaxed);
+        let place = (lane, setup.lanes > 1);
         Ok(Self {
-            company,
+            setup,
             head: Head { seq, postings },
+            written: seq,
             link: link.try_into().map_err(|_| StorageError::Inconsistent {
-                what: "the head of lane 0 has no link".to_owned(),
+                what: format!("the head of lane {lane} has no link"),
             })?,
-            next_account: highest.unwrap_or(0) + 1,
             held: HashMap::new(),
             sites: HashMap::new(),
-            keys: KeyIndex::load(connection, keys_indexed_to)?,
+            keys: KeyIndex::load(connection, place, keys_indexed_to)?,
             entries: Vec::new(),
             holders: Vec::new(),
             dirty: BTreeSet::new(),
@@ -104,14 +127,53 @@ impl Lane {
         self.head
     }
 
+    /// Where the journal ends, once the open group is written.
+    pub(super) const fn mark(&self) -> (i64, chain::Link) {
+        (self.head.seq, self.link)
+    }
+
     /// The row of the company that accounts belong to.
     pub(super) const fn company(&self) -> i64 {
-        self.company
+        self.setup.company
+    }
+
+    /// The lane that an account belongs to, in one database for ever.
+    pub(super) fn of(account: &AccountId, lanes: usize) -> usize {
+        // FNV-1a: cédulas are digits, and their last ones tell little apart.
+        let hash = account
+            .as_str()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        let lanes = u64::try_from(lanes.max(1)).unwrap_or(1);
+        usize::try_from((hash >> 32) % lanes).unwrap_or(0)
     }
 
     /// Decides one order within the open group. Nothing is written yet.
     pub(super) fn decide(
         &mut self,
+        connection: &mut Connection,
+        order: &Order,
+        now: i64,
+    ) -> Result<Decision, Undecided> {
+        self.decide_with(None, connection, order, now)
+    }
+
+    /// Decides a transfer to an account of `other`, whose group is the same transaction.
+    pub(super) fn decide_across(
+        &mut self,
+        other: &mut Self,
+        connection: &mut Connection,
+        order: &Order,
+        now: i64,
+    ) -> Result<Decision, Undecided> {
+        self.decide_with(Some(other), connection, order, now)
+    }
+
+    fn decide_with(
+        &mut self,
+        other: Option<&mut Self>,
         connection: &mut Connection,
         order: &Order,
         now: i64,
@@ -123,7 +185,7 @@ impl Lane {
             return Ok(decision);
         }
         // After the key: a decision stands even if its site has gone since.
-        let company = order.company.unwrap_or(self.company);
+        let company = order.company.unwrap_or(self.setup.company);
         let site = self.site(connection, company, order.site.as_ref())?;
         let circumstances = Circumstances {
             order,
@@ -157,7 +219,18 @@ impl Lane {
                 origin,
                 destination,
                 amount,
-            } => self.transfer(connection, &circumstances, origin, destination, *amount)?,
+            } => self.transfer(
+                other,
+                connection,
+                &circumstances,
+                (origin, destination),
+                *amount,
+            )?,
+            Command::BringIn {
+                account,
+                kind,
+                amount,
+            } => self.post(connection, &circumstances, account, *kind, *amount)?,
         };
         Ok(Decision {
             outcome,
@@ -174,13 +247,48 @@ impl Lane {
         for holder in &self.holders {
             insert_account(connection, holder)?;
         }
+        let link = self.write_entries(connection)?;
+        let dirty = self.dirty.iter().filter_map(|id| self.held.get(id));
+        update_accounts(connection, &dirty.copied().collect::<Vec<_>>())?;
+        let indexed = self.keys.advance(connection, operations)?;
+        let target = || diesel::update(lanes::table.find(self.setup.lane));
+        if let Some(indexed_to) = indexed {
+            target()
+                .set(lanes::keys_indexed_to.eq(indexed_to))
+                .execute(connection)?;
+        }
+        if !self.entries.is_empty() {
+            let moved = target()
+                .filter(lanes::head_seq.eq(self.written))
+                .set((
+                    lanes::head_seq.eq(self.head.seq),
+                    lanes::head_hash.eq(link.as_slice()),
+                    lanes::postings.eq(self.head.postings),
+                ))
+                .execute(connection)?;
+            if moved != 1 {
+                let lane = self.setup.lane;
+                return Err(StorageError::Inconsistent {
+                    what: format!("the head of lane {lane} was moved by somebody else"),
+                });
+            }
+        }
+        self.link = link;
+        self.written = self.head.seq;
+        Ok(())
+    }
+
+    /// Writes the entries of the open group; the link that the last of them makes.
+    fn write_entries(&self, connection: &mut Connection) -> Result<chain::Link, StorageError> {
         let mut link = self.link;
+        let mut rows = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
             let row = JournalRow::new(entry, &link);
             link = chain::link(&link, &row);
-            diesel::insert_into(journal::table)
-                .values(&row)
-                .execute(connection)?;
+            rows.push(row);
+        }
+        insert_rows(connection, &rows)?;
+        for entry in &self.entries {
             let texts = match &entry.fact {
                 Fact::Alert(step) => steps::texts_body(&step.texts),
                 Fact::Access(access) => Some(steps::access_details(access).1),
@@ -195,29 +303,7 @@ impl Lane {
                     .execute(connection)?;
             }
         }
-        self.link = link;
-        for id in &self.dirty {
-            if let Some(held) = self.held.get(id) {
-                update_account(connection, held)?;
-            }
-        }
-        let indexed = self.keys.advance(connection, operations)?;
-        let target = || diesel::update(lanes::table.find(0));
-        if let Some(indexed_to) = indexed {
-            target()
-                .set(lanes::keys_indexed_to.eq(indexed_to))
-                .execute(connection)?;
-        }
-        if !self.entries.is_empty() {
-            target()
-                .set((
-                    lanes::head_seq.eq(self.head.seq),
-                    lanes::head_hash.eq(link.as_slice()),
-                    lanes::postings.eq(self.head.postings),
-                ))
-                .execute(connection)?;
-        }
-        Ok(())
+        Ok(link)
     }
 
     /// The open group is committed: its entries, for those who follow.
@@ -249,8 +335,7 @@ impl Lane {
             });
             return Ok(self.refuse(circumstances, account, None, None, Refusal::AccountExists));
         }
-        let row = self.next_account;
-        self.next_account += 1;
+        let row = self.setup.next_account.fetch_add(1, Ordering::Relaxed);
         let salt = *Uuid::new_v4().as_bytes();
         let holder = holder_digest(&salt, id, given_names, surnames);
         self.held.insert(
@@ -264,6 +349,7 @@ impl Lane {
         );
         self.holders.push(NewHolder {
             account: row,
+            lane: self.setup.lane,
             company: circumstances.company,
             id: id.clone(),
             given_names: given_names.clone(),
@@ -326,17 +412,19 @@ impl Lane {
         }
     }
 
+    /// Both sides of a transfer; the receiving one in `other`, if that is another lane's.
     fn transfer(
         &mut self,
+        mut other: Option<&mut Self>,
         connection: &mut Connection,
         circumstances: &Circumstances<'_>,
-        origin: &AccountId,
-        destination: &AccountId,
+        (origin, destination): (&AccountId, &AccountId),
         amount: domain::Amount,
     ) -> Result<Outcome, Undecided> {
         let kind = Some(PostingKind::TransferSent);
         let from = self.within(connection, circumstances, origin)?;
-        let to = self.within(connection, circumstances, destination)?;
+        let receiving = other.as_deref_mut().unwrap_or(self);
+        let to = receiving.within(connection, circumstances, destination)?;
         let named = |id: &AccountId, held: Held| AccountRef {
             row: held.row,
             id: id.clone(),
@@ -374,7 +462,8 @@ impl Lane {
                 let second = half(&destination, received, &origin, sent, to.last_seq);
                 let entry = self.append_posting(circumstances, circumstances.key, first);
                 // The key stands on the origin's entry: one decision, one row under it.
-                self.append_posting(circumstances, None, second);
+                let receiving = other.unwrap_or(self);
+                receiving.append_posting(circumstances, None, second);
                 Ok(Outcome::Done(entry))
             }
             Err(rejection) => {
@@ -454,7 +543,10 @@ impl Lane {
             self.keys.add(key.digest, self.head.seq);
         }
         let entry = Arc::new(Entry {
-            position: Position::new(self.head.seq),
+            position: Position {
+                lane: self.setup.lane,
+                seq: self.head.seq,
+            },
             at: place.at,
             tx_id: place.tx_id,
             principal: place.principal,
@@ -475,19 +567,19 @@ impl Lane {
         connection: &mut Connection,
         key: &KeyRecord,
     ) -> Result<Option<Decision>, Undecided> {
-        let Some(seq) = self.keys.find(connection, &key.digest)? else {
+        let Some(position) = self.keys.find(connection, &key.digest)? else {
             return Ok(None);
         };
         let open = self
             .entries
             .iter()
-            .find(|entry| entry.position.seq == seq)
+            .find(|entry| entry.position == position)
             .cloned();
         let entry = match open {
             Some(entry) => entry,
-            None => Arc::new(queries::entry_at(connection, seq)?.ok_or_else(|| {
+            None => Arc::new(queries::entry_at(connection, position)?.ok_or_else(|| {
                 StorageError::Inconsistent {
-                    what: format!("a key points at {seq}, which is not"),
+                    what: format!("a key points at {position:?}, which is not"),
                 }
             })?),
         };

@@ -14,10 +14,12 @@ pub mod feed;
 pub mod hub;
 mod keys;
 mod ledger;
+pub mod moving;
 pub mod queries;
 pub mod registry_queries;
 pub mod rows;
 pub mod schema;
+mod setback;
 mod steps;
 pub mod vault;
 pub mod writer;
@@ -25,7 +27,7 @@ pub mod writer;
 pub use access::{AccessCommand, AccessOrder, AccessRefusal, AccessSettings, AccessView};
 pub use bootstrap::Installation;
 pub use connection::{Backend, Connection, Location, ReadPool};
-pub use feed::{Feed, Head, Notice};
+pub use feed::{Feed, Feeds, Head, Notice};
 pub use hub::{HubAnswer, HubCommand, HubOrder, HubRefusal, HubSettings, HubView};
 pub use writer::{OutboxUpdate, Quarantined, Ticket, WriteError, Writer};
 
@@ -58,7 +60,9 @@ pub enum StorageError {
         reason: String,
     },
     /// Another process writes to the database.
-    #[error("another process uses the database {database}; stop it, or set DATABASE_URL to another")]
+    #[error(
+        "another process uses the database {database}; stop it, or set DATABASE_URL to another"
+    )]
     Taken {
         /// Which database.
         database: String,

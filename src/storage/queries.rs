@@ -7,7 +7,7 @@ use super::schema::{
 };
 use super::{Backend, Connection, StorageError};
 use crate::domain::access::FIRST_SUBJECT;
-use crate::domain::{AccountId, DeviceAddress, Entry, Fact, Money, Reach, Slug};
+use crate::domain::{AccountId, DeviceAddress, Entry, Fact, Money, Position, Reach, Slug};
 use diesel::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub struct AccountView {
     pub balance: Money,
     /// Its count of postings.
     pub version: i64,
-    /// The sequence of its last posting, 0 where it has none.
-    pub last_seq: i64,
+    /// Its last posting, in its own lane; the sequence is 0 where it has none.
+    pub last: Position,
 }
 
 /// The account called `id`, if there is one.
@@ -71,13 +71,14 @@ fn of_account<'a>(within: &Reach, id: &'a AccountId) -> AccountQuery<'a> {
 }
 
 /// What [`account_view`] is made of.
-type AccountRow = (i64, String, i64, i64, i64, String, String);
+type AccountRow = (i64, String, i64, i64, i32, i64, String, String);
 
 const fn account_columns() -> (
     accounts::id,
     accounts::account_id,
     accounts::balance,
     accounts::version,
+    accounts::lane,
     accounts::last_seq,
     account_holders::given_names,
     account_holders::surnames,
@@ -87,6 +88,7 @@ const fn account_columns() -> (
         accounts::account_id,
         accounts::balance,
         accounts::version,
+        accounts::lane,
         accounts::last_seq,
         account_holders::given_names,
         account_holders::surnames,
@@ -94,7 +96,7 @@ const fn account_columns() -> (
 }
 
 fn account_view(
-    (row, id, balance, version, last_seq, given_names, surnames): AccountRow,
+    (row, id, balance, version, lane, seq, given_names, surnames): AccountRow,
 ) -> Option<AccountView> {
     Some(AccountView {
         row,
@@ -103,7 +105,7 @@ fn account_view(
         surnames,
         balance: Money::from_cents(balance),
         version,
-        last_seq,
+        last: Position { lane, seq },
     })
 }
 
@@ -181,17 +183,18 @@ pub fn history(
     from: Option<i64>,
     limit: usize,
 ) -> Result<Option<History>, StorageError> {
-    let account: Option<(i64, i64)> = of_account(within, id)
-        .select((accounts::id, accounts::last_seq))
+    let account: Option<(i64, i32, i64)> = of_account(within, id)
+        .select((accounts::id, accounts::lane, accounts::last_seq))
         .first(connection)
         .optional()?;
-    let Some((row, last_seq)) = account else {
+    let Some((row, lane, last_seq)) = account else {
         return Ok(None);
     };
     let mut rows = Vec::with_capacity(limit.min(64));
     let mut next = from.unwrap_or(last_seq);
     while next != 0 && rows.len() < limit {
-        let found = row_at(connection, next)?.filter(|found| found.account == Some(row));
+        let position = Position { lane, seq: next };
+        let found = row_at(connection, position)?.filter(|found| found.account == Some(row));
         // Only a posting has a predecessor; an opening or a refusal is no place to start from.
         let Some((found, previous)) = found.and_then(|found| {
             let previous = found.previous_seq?;
@@ -216,18 +219,18 @@ pub fn history(
     }))
 }
 
-/// At most `limit` entries after `seq`, in order.
+/// At most `limit` entries of a lane after the position `after`, in order.
 ///
 /// # Errors
 /// [`StorageError`].
 pub fn entries_after(
     connection: &mut Connection,
-    seq: i64,
+    Position { lane, seq }: Position,
     limit: usize,
 ) -> Result<Vec<Entry>, StorageError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows: Vec<JournalRow> = journal::table
-        .filter(journal::lane.eq(0))
+        .filter(journal::lane.eq(lane))
         .filter(journal::seq.gt(seq))
         .order(journal::seq.asc())
         .limit(limit)
@@ -236,30 +239,33 @@ pub fn entries_after(
     to_entries(connection, &rows)
 }
 
-/// The entry at `seq`, if there is one.
+/// The entry at `position`, if there is one.
 ///
 /// # Errors
 /// [`StorageError`].
-pub fn entry_at(connection: &mut Connection, seq: i64) -> Result<Option<Entry>, StorageError> {
-    match row_at(connection, seq)? {
+pub fn entry_at(
+    connection: &mut Connection,
+    position: Position,
+) -> Result<Option<Entry>, StorageError> {
+    match row_at(connection, position)? {
         Some(row) => Ok(to_entries(connection, &[row])?.pop()),
         None => Ok(None),
     }
 }
 
-/// The last posting of an account at or before `until`: the balance that is published there.
-/// `last_seq` is the account's last posting as far as is known.
+/// The last posting of an account at or before `until`, in the account's lane: the balance that is
+/// published there. `last` is the account's last posting as far as is known.
 ///
 /// # Errors
 /// [`StorageError`].
 pub fn posting_until(
     connection: &mut Connection,
-    last_seq: i64,
+    last: Position,
     until: i64,
 ) -> Result<Option<Entry>, StorageError> {
-    let mut seq = last_seq;
+    let Position { lane, mut seq } = last;
     while seq > until {
-        match entry_at(connection, seq)?.map(|entry| entry.fact) {
+        match entry_at(connection, Position { lane, seq })?.map(|entry| entry.fact) {
             Some(Fact::Posted(movement)) => seq = movement.previous,
             _ => return Ok(None),
         }
@@ -267,22 +273,24 @@ pub fn posting_until(
     if seq == 0 {
         Ok(None)
     } else {
-        entry_at(connection, seq)
+        entry_at(connection, Position { lane, seq })
     }
 }
 
-/// At most `limit` accounts with postings after the row `after`, in order of rows: row and last
-/// posting.
+/// At most `limit` accounts of a lane with postings after the row `after`, in order of rows: row
+/// and last posting.
 ///
 /// # Errors
 /// [`StorageError::Query`].
 pub fn posted_accounts_after(
     connection: &mut Connection,
+    lane: i32,
     after: i64,
     limit: i64,
 ) -> Result<Vec<(i64, i64)>, StorageError> {
     Ok(accounts::table
         .filter(accounts::id.gt(after))
+        .filter(accounts::lane.eq(lane))
         .filter(accounts::last_seq.gt(0))
         .order(accounts::id.asc())
         .limit(limit)
@@ -305,15 +313,15 @@ pub fn posted_accounts(
         .load(connection)?)
 }
 
-/// How far the outbox has been acknowledged.
+/// How far the outbox of each lane has been acknowledged, in the order of lanes.
 ///
 /// # Errors
 /// [`StorageError::Query`].
-pub fn outbox_position(connection: &mut Connection) -> Result<i64, StorageError> {
+pub fn outbox_positions(connection: &mut Connection) -> Result<Vec<i64>, StorageError> {
     Ok(outbox::table
-        .filter(outbox::lane.eq(0))
+        .order(outbox::lane)
         .select(outbox::position)
-        .first(connection)?)
+        .load(connection)?)
 }
 
 /// The site called `slug` in a company, if it is there and active.
@@ -345,10 +353,10 @@ pub fn ping(connection: &mut Connection) -> Result<(), StorageError> {
 
 pub(super) fn row_at(
     connection: &mut Connection,
-    seq: i64,
+    Position { lane, seq }: Position,
 ) -> Result<Option<JournalRow>, StorageError> {
     Ok(journal::table
-        .find((0, seq))
+        .find((lane, seq))
         .select(JournalRow::as_select())
         .first(connection)
         .optional()?)

@@ -1,7 +1,7 @@
 //! Rows of the journal and the entries they stand for.
 
 use super::schema::journal;
-use super::{StorageError, chain, steps};
+use super::{Connection, StorageError, chain, steps};
 use crate::domain::{
     AccountId, AccountRef, Amount, Channel, Counterparty, DeviceAddress, Entry, Fact, KeyRecord,
     Money, Movement, Position, Posting, PostingKind, Principal, Refusal,
@@ -43,6 +43,33 @@ pub struct JournalRow {
     pub key_digest: Option<Vec<u8>>,
     pub fingerprint: Option<Vec<u8>>,
     pub hash: Vec<u8>,
+}
+
+/// Writes rows to the journal.
+pub(super) fn insert_rows(
+    connection: &mut Connection,
+    rows: &[JournalRow],
+) -> Result<(), StorageError> {
+    match connection {
+        // One statement, prepared once for ever.
+        Connection::Sqlite(file) => {
+            for row in rows {
+                diesel::insert_into(journal::table)
+                    .values(row)
+                    .execute(file)?;
+            }
+        }
+        // A server is asked once, since each question costs its way there.
+        #[cfg(feature = "mysql")]
+        Connection::Mysql(server) => {
+            for slice in rows.chunks(super::connection::ROWS) {
+                diesel::insert_into(journal::table)
+                    .values(slice)
+                    .execute(server)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 const ACCOUNT_OPENED: i32 = 1;
@@ -282,7 +309,7 @@ macro_rules! codes {
 pub(super) use codes;
 
 codes!(
-    kind_code,
+    pub(super) kind_code,
     kind_of,
     PostingKind,
     i32,
@@ -290,6 +317,8 @@ codes!(
     PostingKind::Withdrawal = 2,
     PostingKind::TransferSent = 3,
     PostingKind::TransferReceived = 4,
+    PostingKind::AdjustedUp = 5,
+    PostingKind::AdjustedDown = 6,
 );
 
 codes!(
@@ -303,6 +332,7 @@ codes!(
     Channel::Mqtt = 3,
     Channel::Tcp = 4,
     Channel::Bridge = 5,
+    Channel::MovingIn = 6,
 );
 
 /// Rows are never deleted, so each has a name.

@@ -41,6 +41,7 @@ diesel::table! {
         balance -> BigInt,
         version -> BigInt,
         last_seq -> BigInt,
+        lane -> Integer,
     }
 }
 diesel::table! {

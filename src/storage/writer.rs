@@ -1,21 +1,30 @@
-//! Group commit: one thread, one connection, one transaction for all who wait.
+//! Group commit: a thread and a connection a lane, one transaction for all who wait there.
 //!
 //! A disk flush costs the same for one order as for two hundred. While a group is being committed
 //! the next one gathers in a bounded queue; when the thread comes back it takes what is there, at
 //! most [`GROUP`], without waiting for more. Replies leave after `COMMIT` has returned, never
 //! before. A rejected order rejects alone; a failed commit is answered as failed to all its group,
 //! and clients repeat under the same key.
+//!
+//! Each account belongs to one lane, by its cédula; what belongs to no account goes to the first.
+//! Whoever writes to a lane holds its room; a transfer between accounts of two lanes holds both, in
+//! the order of lanes, and is one transaction.
 
 use super::access::{self, Access, AccessAnswer, AccessOrder, AccessRefusal, AccessSettings};
+use super::chain::Link;
 use super::connection::{Location, begin, commit, reopen_writer};
 use super::hub::{self, Hub, HubAnswer, HubOrder, HubRefusal, HubSettings};
-use super::ledger::{Lane, Undecided};
+use super::ledger::{Lane, LaneSetup, Undecided};
 use super::schema::{outbox, outbox_quarantine};
-use super::{Connection, Feed, StorageError};
+use super::setback::{self, Setback, TRIES};
+use super::{Connection, Feeds, StorageError};
 use crate::clock::Clock;
 use crate::domain::{Decision, Order};
 use crate::instruments::Instruments;
 use diesel::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -50,9 +59,11 @@ pub enum WriteError {
     SameAccount,
 }
 
-/// The publisher's progress.
+/// The progress of a lane's publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxUpdate {
+    /// The lane.
+    pub lane: i32,
     /// All entries up to here are acknowledged by the broker.
     pub position: i64,
     /// Messages given up on the way, in the same commit.
@@ -92,22 +103,22 @@ enum Operation {
     Close,
 }
 
-/// The way to the writer's thread; clones share it.
+/// The way to the writer's threads; clones share it.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    queue: mpsc::Sender<Operation>,
+    queues: Arc<[mpsc::Sender<Operation>]>,
     failed: watch::Receiver<Option<String>>,
 }
 
-/// What the thread needs.
+/// What the threads need.
 #[derive(Debug)]
 pub struct WriterParts {
     /// Where the database is.
     pub location: Location,
     /// The company's row.
     pub company: i64,
-    /// Where commits are told.
-    pub feed: Feed,
+    /// Where commits are told: as many feeds as there are lanes.
+    pub feeds: Feeds,
     /// The time.
     pub clock: Clock,
     /// Where commits are counted.
@@ -119,27 +130,35 @@ pub struct WriterParts {
 }
 
 impl Writer {
-    /// Starts the thread.
+    /// Starts the threads.
     ///
     /// # Errors
-    /// [`StorageError`] where the lane cannot be loaded or the thread not be started.
+    /// [`StorageError`] where a lane cannot be loaded or a thread not be started.
     pub fn start(parts: WriterParts) -> Result<Self, StorageError> {
-        let session = Session::open(&parts)?;
-        let (queue, operations) = mpsc::channel(QUEUE);
+        let house = Arc::new(House::open(parts)?);
         let (failure, failed) = watch::channel(None);
-        let thread = WriterThread {
-            parts,
-            session: Some(session),
-            operations,
-            failure,
-        };
-        std::thread::Builder::new()
-            .name("writer".into())
-            .spawn(move || thread.run())
-            .map_err(|e| StorageError::Inconsistent {
-                what: format!("no thread for the writer: {e}"),
-            })?;
-        Ok(Self { queue, failed })
+        let failure = Arc::new(failure);
+        let mut queues = Vec::new();
+        for lane in 0..house.rooms.len() {
+            let (queue, operations) = mpsc::channel(QUEUE);
+            let thread = LaneThread {
+                house: Arc::clone(&house),
+                lane,
+                operations,
+                failure: Arc::clone(&failure),
+            };
+            std::thread::Builder::new()
+                .name(format!("writer {lane}"))
+                .spawn(move || thread.run())
+                .map_err(|e| StorageError::Inconsistent {
+                    what: format!("no thread for the writer: {e}"),
+                })?;
+            queues.push(queue);
+        }
+        Ok(Self {
+            queues: queues.into(),
+            failed,
+        })
     }
 
     /// Hands in an order. The ticket resolves after its group's commit.
@@ -148,7 +167,8 @@ impl Writer {
     /// [`WriteError::Overloaded`] or [`WriteError::ShuttingDown`], at once.
     pub fn submit(&self, order: Order) -> Result<Ticket<Decision>, WriteError> {
         let (reply, ticket) = oneshot::channel();
-        self.push(Operation::Order(Box::new(order), reply))?;
+        let lane = Lane::of(order.command.account(), self.queues.len());
+        self.push(lane, Operation::Order(Box::new(order), reply))?;
         Ok(ticket)
     }
 
@@ -161,7 +181,7 @@ impl Writer {
         order: HubOrder,
     ) -> Result<oneshot::Receiver<HubVerdict>, WriteError> {
         let (reply, ticket) = oneshot::channel();
-        self.push(Operation::Hub(Box::new(order), reply))?;
+        self.push(0, Operation::Hub(Box::new(order), reply))?;
         Ok(ticket)
     }
 
@@ -174,24 +194,26 @@ impl Writer {
         order: AccessOrder,
     ) -> Result<oneshot::Receiver<AccessVerdict>, WriteError> {
         let (reply, ticket) = oneshot::channel();
-        self.push(Operation::Access(Box::new(order), reply))?;
+        self.push(0, Operation::Access(Box::new(order), reply))?;
         Ok(ticket)
     }
 
-    /// Hands in the publisher's progress.
+    /// Hands in a publisher's progress.
     ///
     /// # Errors
     /// [`WriteError::Overloaded`] or [`WriteError::ShuttingDown`], at once.
     pub fn move_outbox(&self, update: OutboxUpdate) -> Result<Ticket<()>, WriteError> {
         let (reply, ticket) = oneshot::channel();
-        self.push(Operation::Outbox(update, reply))?;
+        let lane = usize::try_from(update.lane).unwrap_or(0);
+        self.push(lane, Operation::Outbox(update, reply))?;
         Ok(ticket)
     }
 
     /// Operations that wait.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
+        let waiting = |queue: &mpsc::Sender<Operation>| queue.max_capacity() - queue.capacity();
+        self.queues.iter().map(waiting).sum()
     }
 
     /// Resolves if the writer stops because going on could do harm; says why.
@@ -199,22 +221,27 @@ impl Writer {
         let mut failed = self.failed.clone();
         match failed.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_default(),
-            // The thread is gone without a word: it was closed. There is no failure to tell.
+            // The threads are gone without a word: they were closed. There is no failure to tell.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Commits what waits and ends the thread; what comes later is refused.
+    /// Commits what waits and ends the threads; what comes later is refused.
     pub async fn close(&self) {
-        if self.queue.send(Operation::Close).await.is_ok() {
-            // The thread holds the sender of failures until it ends.
+        let mut told = false;
+        for queue in self.queues.iter() {
+            told |= queue.send(Operation::Close).await.is_ok();
+        }
+        if told {
+            // The threads hold the sender of failures until they end.
             let mut ended = self.failed.clone();
             while ended.changed().await.is_ok() {}
         }
     }
 
-    fn push(&self, operation: Operation) -> Result<(), WriteError> {
-        self.queue.try_send(operation).map_err(|error| match error {
+    fn push(&self, lane: usize, operation: Operation) -> Result<(), WriteError> {
+        let queue = self.queues.get(lane).ok_or(WriteError::Unavailable)?;
+        queue.try_send(operation).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => WriteError::Overloaded,
             mpsc::error::TrySendError::Closed(_) if self.failed.borrow().is_some() => {
                 WriteError::Unavailable
@@ -224,53 +251,208 @@ impl Writer {
     }
 }
 
-/// The connection and what is remembered of the database behind it. A group that fails takes its
-/// session with it: what the database then holds is read anew, never guessed.
+/// A lane's connection and what is remembered of the database behind it. A group that fails takes
+/// its session with it: what the database then holds is read anew, never guessed.
 struct Session {
     connection: Connection,
     lane: Lane,
+    /// What belongs to no account stands in the first lane.
+    common: Option<Common>,
+}
+
+struct Common {
     hub: Hub,
     access: Access,
 }
 
 impl Session {
-    fn open(parts: &WriterParts) -> Result<Self, StorageError> {
-        let mut connection = reopen_writer(&parts.location)?;
-        let lane = Lane::load(&mut connection, parts.company)?;
-        let hub = Hub::load(&mut connection, parts.hub.clone(), parts.clock.now())?;
-        let access = Access::load(&mut connection, &parts.access, parts.clock.now())?;
-        parts.feed.restart(lane.head());
+    fn open(house: &House, lane: usize) -> Result<Self, StorageError> {
+        let parts = &house.parts;
+        let setup = house.setup(lane);
+        let mut connection = reopen_writer(&parts.location, setup.lane)?;
+        let common = if lane == 0 {
+            let now = parts.clock.now();
+            Some(Common {
+                hub: Hub::load(&mut connection, parts.hub.clone(), now)?,
+                access: Access::load(&mut connection, &parts.access, now)?,
+            })
+        } else {
+            None
+        };
+        let lane_state = Lane::load(&mut connection, setup)?;
+        if let Some(feed) = parts.feeds.lane(lane) {
+            feed.restart(lane_state.head());
+        }
         Ok(Self {
             connection,
-            lane,
-            hub,
-            access,
+            lane: lane_state,
+            common,
         })
     }
 }
 
-struct WriterThread {
+/// The lanes: in each room the session of one, for whoever writes there.
+struct House {
     parts: WriterParts,
-    session: Option<Session>,
+    next_account: Arc<AtomicI64>,
+    rooms: Box<[Mutex<Option<Session>>]>,
+}
+
+/// Rooms that somebody holds, in the order of lanes.
+type Held<'a> = Vec<(usize, MutexGuard<'a, Option<Session>>)>;
+
+impl House {
+    fn open(parts: WriterParts) -> Result<Self, StorageError> {
+        let lanes = parts.feeds.count();
+        let house = Self {
+            parts,
+            next_account: Arc::new(AtomicI64::new(1)),
+            rooms: (0..lanes).map(|_| Mutex::new(None)).collect(),
+        };
+        for (lane, mut room) in house.hold(&(0..lanes).collect::<Vec<_>>()) {
+            *room = Some(Session::open(&house, lane)?);
+        }
+        Ok(house)
+    }
+
+    fn setup(&self, lane: usize) -> LaneSetup {
+        LaneSetup {
+            lane: i32::try_from(lane).unwrap_or(i32::MAX),
+            lanes: self.rooms.len(),
+            company: self.parts.company,
+            next_account: Arc::clone(&self.next_account),
+        }
+    }
+
+    /// Holds the rooms of `lanes`, which are in order: whoever else wants some of them comes after
+    /// or before, and nobody waits for somebody who waits for them.
+    fn hold(&self, lanes: &[usize]) -> Held<'_> {
+        let rooms = lanes.iter().filter_map(|lane| {
+            let room = self.rooms.get(*lane)?;
+            Some((*lane, room.lock().unwrap_or_else(PoisonError::into_inner)))
+        });
+        rooms.collect()
+    }
+
+    /// Brings a unit of work into the database and tells of it: again from the start where that is
+    /// what the database asks for, or where the connection was lost and the work is not there.
+    fn persist(
+        &self,
+        lanes: &[usize],
+        work: &mut dyn FnMut(&mut [&mut Session]) -> Result<(), Failed>,
+    ) -> Result<(), StorageError> {
+        let mut held = self.hold(lanes);
+        let mut tries = 1;
+        loop {
+            self.open_missing(&mut held)?;
+            let before = marks(&held);
+            let failed = match work(&mut sessions(&mut held)) {
+                Ok(()) => {
+                    self.tell(&mut held);
+                    return Ok(());
+                }
+                Err(failed) => failed,
+            };
+            let reached = marks(&held);
+            for (_, room) in &mut held {
+                **room = None;
+            }
+            let setback = setback::of(&failed.error);
+            if setback == Setback::Fatal || tries == TRIES {
+                return Err(failed.error);
+            }
+            log::warn!(
+                "a group is tried again ({tries} of {TRIES}): {}",
+                failed.error
+            );
+            setback::pause(tries);
+            tries += 1;
+            if failed.at_commit && setback == Setback::Lost {
+                // Whoever holds a lane's lock knows that the commit is over, whatever came of it,
+                // and the head of its journal tells.
+                self.open_missing(&mut held)?;
+                let found = marks(&held);
+                if found == reached && found != before {
+                    log::warn!("the reply to a commit was lost, but not the commit");
+                    self.tell(&mut held);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn open_missing(&self, held: &mut Held<'_>) -> Result<(), StorageError> {
+        for (lane, room) in held {
+            if room.is_none() {
+                **room = Some(Session::open(self, *lane)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is committed becomes visible: before anybody is answered, so that who changes a rule
+    /// and hears that it is done finds it done.
+    fn tell(&self, rooms: &mut Held<'_>) {
+        for (lane, room) in rooms {
+            let Some(session) = room.as_mut() else {
+                continue;
+            };
+            let head = session.lane.head();
+            let entries = session.lane.committed();
+            if let Some(common) = &mut session.common {
+                common.hub.committed();
+                common.access.committed();
+            }
+            if let Some(feed) = self.parts.feeds.lane(*lane).filter(|_| !entries.is_empty()) {
+                feed.publish(entries, head);
+            }
+        }
+    }
+}
+
+fn sessions<'a>(held: &'a mut Held<'_>) -> Vec<&'a mut Session> {
+    let rooms = held.iter_mut();
+    rooms.filter_map(|(_, room)| room.as_mut()).collect()
+}
+
+/// Where the journals of the rooms end.
+fn marks(held: &Held<'_>) -> Vec<Option<(i64, Link)>> {
+    let rooms = held.iter();
+    rooms
+        .map(|(_, room)| room.as_ref().map(|session| session.lane.mark()))
+        .collect()
+}
+
+struct LaneThread {
+    house: Arc<House>,
+    lane: usize,
     operations: mpsc::Receiver<Operation>,
-    failure: watch::Sender<Option<String>>,
+    failure: Arc<watch::Sender<Option<String>>>,
+}
+
+/// Orders of a group, with the replies and what they will say if the commit succeeds.
+#[derive(Default)]
+struct Orders {
+    orders: Vec<Order>,
+    decided: Vec<(oneshot::Sender<Verdict>, Verdict)>,
 }
 
 /// A group, taken apart: the work, and the replies with what they will say if the commit succeeds.
 #[derive(Default)]
 struct Group {
-    orders: Vec<Order>,
+    own: Orders,
+    /// Transfers to accounts of other lanes.
+    across: BTreeMap<usize, Orders>,
     hub_orders: Vec<HubOrder>,
     access_orders: Vec<AccessOrder>,
     updates: Vec<OutboxUpdate>,
     access_decided: Vec<(oneshot::Sender<AccessVerdict>, AccessVerdict)>,
     hub_decided: Vec<(oneshot::Sender<HubVerdict>, HubVerdict)>,
-    decided: Vec<(oneshot::Sender<Verdict>, Verdict)>,
     moved: Vec<oneshot::Sender<Result<(), WriteError>>>,
     closing: bool,
 }
 
-impl WriterThread {
+impl LaneThread {
     fn run(mut self) {
         while let Some(group) = self.gather() {
             if group.closing {
@@ -288,106 +470,227 @@ impl WriterThread {
     /// Waits for an operation and takes what else is there; `None` when closed and empty.
     fn gather(&mut self) -> Option<Group> {
         let mut group = Group::default();
-        group.push(self.operations.blocking_recv()?);
+        self.put(&mut group, None)?;
         while group.len() < GROUP
             && let Ok(next) = self.operations.try_recv()
         {
-            group.push(next);
+            self.put(&mut group, Some(next));
         }
         Some(group)
     }
 
-    /// Commits one group and answers it. An error is fatal; others are answered and survived.
-    fn commit(&mut self, mut group: Group) -> Result<(), StorageError> {
-        let started = Instant::now();
-        let instruments = self.parts.instruments.clone();
-        let session = self
-            .session
-            .take()
-            .map_or_else(|| Session::open(&self.parts), Ok);
-        let committed = session.and_then(|mut session| {
-            transact(&mut session, &mut group, &self.parts.clock)?;
-            Ok(session)
-        });
+    fn put(&mut self, group: &mut Group, operation: Option<Operation>) -> Option<()> {
+        let operation = match operation {
+            Some(operation) => operation,
+            None => self.operations.blocking_recv()?,
+        };
+        let (own, lanes) = (self.lane, self.house.rooms.len());
+        let other = match &operation {
+            Operation::Order(order, _) => order.command.counterparty(),
+            _ => None,
+        };
+        let other = other.map(|account| Lane::of(account, lanes));
+        group.push(operation, other.filter(|other| *other != own));
+        Some(())
+    }
+
+    /// Commits one group and answers it: what is this lane's alone, then what it has with each of
+    /// the others. An error is fatal; others are answered and survived.
+    fn commit(&self, mut group: Group) -> Result<(), StorageError> {
+        let instruments = &self.house.parts.instruments;
+        let across = std::mem::take(&mut group.across);
+        let (operations, started) = (group.own_len(), Instant::now());
+        if operations > 0 {
+            let committed = self.commit_own(&mut group);
+            let outcome = self.outcome(operations, started, committed);
+            group.answer(matches!(outcome, Ok(true)), instruments);
+            outcome?;
+        }
+        for (other, mut orders) in across {
+            let (operations, started) = (orders.orders.len(), Instant::now());
+            let committed = self.commit_across(other, &mut orders);
+            let outcome = self.outcome(operations, started, committed);
+            orders.answer(matches!(outcome, Ok(true)), instruments);
+            outcome?;
+        }
+        Ok(())
+    }
+
+    fn commit_own(&self, group: &mut Group) -> Result<(), StorageError> {
+        let clock = &self.house.parts.clock;
+        let mut work = |sessions: &mut [&mut Session]| match sessions {
+            [session] => transact(session, group, clock),
+            _ => Err(unheld()),
+        };
+        self.house.persist(&[self.lane], &mut work)
+    }
+
+    fn commit_across(&self, other: usize, orders: &mut Orders) -> Result<(), StorageError> {
+        let (clock, is_first) = (&self.house.parts.clock, self.lane < other);
+        let mut work = |sessions: &mut [&mut Session]| match sessions {
+            [first, second] => transact_across(first, second, is_first, orders, clock),
+            _ => Err(unheld()),
+        };
+        let lanes = [self.lane.min(other), self.lane.max(other)];
+        self.house.persist(&lanes, &mut work)
+    }
+
+    /// Counts what became of so many operations: whether they are committed. An error is fatal.
+    fn outcome(
+        &self,
+        operations: usize,
+        started: Instant,
+        committed: Result<(), StorageError>,
+    ) -> Result<bool, StorageError> {
+        let instruments = &self.house.parts.instruments;
         match committed {
-            Ok(mut session) => {
-                let head = session.lane.head();
-                let entries = session.lane.committed();
-                // Before anybody is answered: who changes a rule and hears that it is done finds
-                // it done.
-                session.hub.committed();
-                session.access.committed();
-                if !entries.is_empty() {
-                    self.parts.feed.publish(entries, head);
-                }
-                self.session = Some(session);
-                instruments.group_committed(group.len(), started.elapsed());
-                group.succeed(&instruments);
-                Ok(())
+            Ok(()) => {
+                instruments.group_committed(operations, started.elapsed());
+                Ok(true)
             }
             Err(error) => {
-                log::error!("a group of {} was not committed: {error}", group.len());
+                log::error!("a group of {operations} was not committed: {error}");
                 instruments.group_failed();
-                group.fail(&instruments);
-                if error.is_fatal() { Err(error) } else { Ok(()) }
+                if error.is_fatal() {
+                    Err(error)
+                } else {
+                    Ok(false)
+                }
             }
         }
     }
 }
 
-fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(), StorageError> {
+/// Cannot be: a room was opened before it is worked in.
+fn unheld() -> Failed {
+    Failed::from(StorageError::Cancelled)
+}
+
+/// Why a group was not committed.
+struct Failed {
+    error: StorageError,
+    /// Whether it was the commit that failed, so that what became of it is not known.
+    at_commit: bool,
+}
+
+impl<E: Into<StorageError>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            at_commit: false,
+        }
+    }
+}
+
+fn transact(session: &mut Session, group: &mut Group, clock: &Clock) -> Result<(), Failed> {
     let Session {
         connection,
         lane,
-        hub,
-        access,
+        common,
     } = session;
     begin(connection)?;
     let now = clock.now();
-    for (order, (_, result)) in group.orders.iter().zip(&mut group.decided) {
-        *result = match lane.decide(connection, order, now) {
-            Ok(decision) => Ok(decision),
-            Err(Undecided::Order(error)) => Err(error),
-            Err(Undecided::Storage(error)) => return Err(error),
-        };
+    group
+        .own
+        .decide(|order| lane.decide(connection, order, now))?;
+    if let Some(common) = common {
+        group.decide_common(connection, lane, common, now)?;
+        common.hub.write(connection)?;
     }
-    for (order, (_, result)) in group.hub_orders.iter().zip(&mut group.hub_decided) {
-        *result = match hub.decide(connection, lane, order, now) {
-            Ok(answer) => Ok(answer),
-            Err(hub::Undecided::Refused(refusal)) => Err(refusal),
-            Err(hub::Undecided::Storage(error)) => return Err(error),
-        };
-    }
-    for (order, (_, result)) in group.access_orders.iter().zip(&mut group.access_decided) {
-        *result = match access.decide(connection, lane, order, now) {
-            Ok(answer) => Ok(answer),
-            Err(access::Undecided::Refused(refusal)) => Err(refusal),
-            Err(access::Undecided::Storage(error)) => return Err(error),
-        };
-    }
-    hub.write(connection)?;
-    lane.write(connection, group.orders.len())?;
+    lane.write(connection, group.own.orders.len())?;
     for update in &group.updates {
         write_outbox(connection, update, now)?;
     }
+    finish(connection)
+}
+
+/// Transfers between the accounts of two lanes, in one transaction over the first one's connection.
+/// `is_first`: whether the first lane is the one that sends.
+fn transact_across(
+    first: &mut Session,
+    second: &mut Session,
+    is_first: bool,
+    orders: &mut Orders,
+    clock: &Clock,
+) -> Result<(), Failed> {
+    let connection = &mut first.connection;
+    begin(connection)?;
+    let now = clock.now();
+    let (origin, other) = if is_first {
+        (&mut first.lane, &mut second.lane)
+    } else {
+        (&mut second.lane, &mut first.lane)
+    };
+    orders.decide(|order| origin.decide_across(other, connection, order, now))?;
+    let operations = orders.orders.len();
+    first.lane.write(connection, operations)?;
+    second.lane.write(connection, operations)?;
+    finish(connection)
+}
+
+fn finish(connection: &mut Connection) -> Result<(), Failed> {
     fail::fail_point!("writer::before_commit");
-    commit(connection)?;
+    commit(connection).map_err(|error| Failed {
+        error,
+        at_commit: true,
+    })?;
     fail::fail_point!("writer::after_commit");
     Ok(())
 }
 
+impl Orders {
+    fn push(&mut self, order: Order, reply: oneshot::Sender<Verdict>) {
+        self.orders.push(order);
+        self.decided.push((reply, Err(WriteError::Unavailable)));
+    }
+
+    fn decide(
+        &mut self,
+        mut decide: impl FnMut(&Order) -> Result<Decision, Undecided>,
+    ) -> Result<(), StorageError> {
+        for (order, (_, result)) in self.orders.iter().zip(&mut self.decided) {
+            *result = match decide(order) {
+                Ok(decision) => Ok(decision),
+                Err(Undecided::Order(error)) => Err(error),
+                Err(Undecided::Storage(error)) => return Err(error),
+            };
+        }
+        Ok(())
+    }
+
+    /// Tells everybody; whoever stopped waiting can learn the outcome under the same key.
+    fn answer(self, committed: bool, instruments: &Instruments) {
+        for (order, (reply, result)) in self.orders.iter().zip(self.decided) {
+            let result = if committed {
+                result
+            } else {
+                Err(WriteError::Unavailable)
+            };
+            instruments.decided(&order.command, &result);
+            let _ = reply.send(result);
+        }
+    }
+}
+
 impl Group {
+    /// Operations, those with other lanes included.
     fn len(&self) -> usize {
-        let orders = self.decided.len() + self.hub_decided.len() + self.access_decided.len();
+        let across = self.across.values().map(|orders| orders.orders.len());
+        self.own_len() + across.sum::<usize>()
+    }
+
+    fn own_len(&self) -> usize {
+        let orders = self.own.orders.len() + self.hub_orders.len() + self.access_orders.len();
         orders + self.moved.len()
     }
 
-    fn push(&mut self, operation: Operation) {
+    /// Takes an operation; `other` is the lane that an order moves money to, if it is another.
+    fn push(&mut self, operation: Operation, other: Option<usize>) {
         match operation {
-            Operation::Order(order, reply) => {
-                self.orders.push(*order);
-                self.decided.push((reply, Err(WriteError::Unavailable)));
-            }
+            Operation::Order(order, reply) => match other {
+                Some(other) => self.across.entry(other).or_default().push(*order, reply),
+                None => self.own.push(*order, reply),
+            },
             Operation::Hub(order, reply) => {
                 self.hub_orders.push(*order);
                 let unavailable = WriteError::Unavailable.into();
@@ -406,37 +709,48 @@ impl Group {
         }
     }
 
-    /// Tells everybody; whoever stopped waiting can learn the outcome under the same key.
-    fn succeed(self, instruments: &Instruments) {
-        for (order, (reply, result)) in self.orders.iter().zip(self.decided) {
-            instruments.decided(&order.command, &result);
-            let _ = reply.send(result);
+    /// Decides what belongs to no account.
+    fn decide_common(
+        &mut self,
+        connection: &mut Connection,
+        lane: &mut Lane,
+        common: &mut Common,
+        now: i64,
+    ) -> Result<(), StorageError> {
+        for (order, (_, result)) in self.hub_orders.iter().zip(&mut self.hub_decided) {
+            *result = match common.hub.decide(connection, lane, order, now) {
+                Ok(answer) => Ok(answer),
+                Err(hub::Undecided::Refused(refusal)) => Err(refusal),
+                Err(hub::Undecided::Storage(error)) => return Err(error),
+            };
         }
-        for (reply, result) in self.hub_decided {
-            let _ = reply.send(result);
+        for (order, (_, result)) in self.access_orders.iter().zip(&mut self.access_decided) {
+            *result = match common.access.decide(connection, lane, order, now) {
+                Ok(answer) => Ok(answer),
+                Err(access::Undecided::Refused(refusal)) => Err(refusal),
+                Err(access::Undecided::Storage(error)) => return Err(error),
+            };
         }
-        for (reply, result) in self.access_decided {
-            let _ = reply.send(result);
-        }
-        for reply in self.moved {
-            let _ = reply.send(Ok(()));
-        }
+        Ok(())
     }
 
-    fn fail(self, instruments: &Instruments) {
-        for (order, (reply, _)) in self.orders.iter().zip(self.decided) {
-            let failed = Err(WriteError::Unavailable);
-            instruments.decided(&order.command, &failed);
-            let _ = reply.send(failed);
+    /// Tells everybody; whoever stopped waiting can learn the outcome under the same key.
+    fn answer(self, committed: bool, instruments: &Instruments) {
+        self.own.answer(committed, instruments);
+        for (reply, result) in self.hub_decided {
+            let unavailable = Err(WriteError::Unavailable.into());
+            let _ = reply.send(if committed { result } else { unavailable });
         }
-        for (reply, _) in self.hub_decided {
-            let _ = reply.send(Err(WriteError::Unavailable.into()));
-        }
-        for (reply, _) in self.access_decided {
-            let _ = reply.send(Err(WriteError::Unavailable.into()));
+        for (reply, result) in self.access_decided {
+            let unavailable = Err(WriteError::Unavailable.into());
+            let _ = reply.send(if committed { result } else { unavailable });
         }
         for reply in self.moved {
-            let _ = reply.send(Err(WriteError::Unavailable));
+            let _ = reply.send(if committed {
+                Ok(())
+            } else {
+                Err(WriteError::Unavailable)
+            });
         }
     }
 }
@@ -449,7 +763,7 @@ fn write_outbox(
     for message in &update.quarantined {
         diesel::insert_into(outbox_quarantine::table)
             .values((
-                outbox_quarantine::lane.eq(0),
+                outbox_quarantine::lane.eq(update.lane),
                 outbox_quarantine::seq.eq(message.seq),
                 outbox_quarantine::topic.eq(&message.topic),
                 outbox_quarantine::payload.eq(&message.payload),
@@ -458,7 +772,7 @@ fn write_outbox(
             ))
             .execute(connection)?;
     }
-    diesel::update(outbox::table.find(0))
+    diesel::update(outbox::table.find(update.lane))
         .set(outbox::position.eq(update.position))
         .execute(connection)?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::numbers::{Decimal, Moment};
 use super::{alerts, topics};
-use crate::domain::{Entry, Fact, Money, Movement, PostingKind};
+use crate::domain::{Channel, Entry, Fact, Money, Movement, PostingKind};
 use bytes::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
@@ -182,10 +182,10 @@ pub struct RetainedMarker {
 }
 
 impl RetainedMarker {
-    /// The event that says so, retained.
+    /// The event that says so of the accounts of a lane, retained.
     #[must_use]
-    pub fn event(&self) -> Event {
-        Event::new(topics::RETAINED_MARKER, self, Qos::AtLeastOnce, true)
+    pub fn event(&self, lane: i32) -> Event {
+        Event::new(topics::retained_marker(lane), self, Qos::AtLeastOnce, true)
     }
 }
 
@@ -197,6 +197,7 @@ pub const fn kind_name(kind: PostingKind) -> &'static str {
         PostingKind::Withdrawal => "RETIRO",
         PostingKind::TransferSent => "TRANSFERENCIA_ENVIADA",
         PostingKind::TransferReceived => "TRANSFERENCIA_RECIBIDA",
+        PostingKind::AdjustedUp | PostingKind::AdjustedDown => "AJUSTE",
     }
 }
 
@@ -266,6 +267,10 @@ pub fn events_of(entry: &Entry, low_balance_threshold: Money) -> Vec<Event> {
             return Vec::new();
         }
     };
+    if entry.channel == Channel::MovingIn {
+        // Nobody is notified of history; what an account holds is said wherever it is asked.
+        return vec![balance_event(entry, movement)];
+    }
     let mut events = Vec::with_capacity(4);
     match movement.posting.kind {
         PostingKind::Deposit => announce(&mut events, entry, movement, topics::DEPOSITS),
@@ -280,8 +285,9 @@ pub fn events_of(entry: &Entry, low_balance_threshold: Money) -> Vec<Event> {
                 ));
             }
         }
-        // The origin's half announces the transfer; this half has its balance alone.
-        PostingKind::TransferReceived => {}
+        // The origin's half announces the transfer; this half has its balance alone. Adjustments
+        // are made by moving in, and announced by nobody.
+        PostingKind::TransferReceived | PostingKind::AdjustedUp | PostingKind::AdjustedDown => {}
     }
     events.push(balance_event(entry, movement));
     if movement.posting.leaves_less_than(low_balance_threshold) {

@@ -2,7 +2,7 @@
 
 use super::events::{Event, json};
 use super::problem::{Language, Problem};
-use crate::domain::Position;
+use crate::domain::Cursor;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -159,12 +159,12 @@ struct EventFrame<'a> {
 /// The frame of an event: the topic and the payload of MQTT, the cursor after it where it comes
 /// from the journal, and whether it is what a broker would have retained rather than news.
 #[must_use]
-pub fn event(event: &Event, cursor: Option<Position>, retained: bool) -> Bytes {
+pub fn event(event: &Event, cursor: Option<&Cursor>, retained: bool) -> Bytes {
     let payload = std::str::from_utf8(&event.payload).ok();
     let Some(datos) = payload.and_then(|text| serde_json::from_str(text).ok()) else {
         return Bytes::new();
     };
-    let cursor = cursor.map(|position| position.to_string());
+    let cursor = cursor.map(Cursor::to_string);
     json(&EventFrame {
         tema: &event.topic,
         datos,

@@ -5,16 +5,20 @@
 
 pub mod access;
 pub mod alerts;
+pub mod bridge;
 pub mod bridge_alerts;
 pub mod events;
 pub mod frames;
 pub mod jws;
+pub mod legacy;
+pub mod line;
 pub mod numbers;
 pub mod problem;
 pub mod registry;
 pub mod requests;
 pub mod resources;
 pub mod rules;
+pub mod socketio;
 pub mod topics;
 
 pub use events::{Event, Qos};

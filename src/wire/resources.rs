@@ -28,19 +28,23 @@ pub struct AccountResource {
 pub struct MovementResource {
     /// The account.
     pub cedula: String,
-    /// `DEPOSITO`, `RETIRO`, `TRANSFERENCIA_ENVIADA` or `TRANSFERENCIA_RECIBIDA`.
+    /// `DEPOSITO`, `RETIRO`, `TRANSFERENCIA_ENVIADA` or `TRANSFERENCIA_RECIBIDA`; `AJUSTE` where
+    /// the history brought in from another system did not explain the balance there.
     pub tipo: &'static str,
     /// The amount.
     pub monto: Decimal,
     /// The balance after it.
     pub saldo_nuevo: Decimal,
+    /// The balance before an `AJUSTE`, which may raise it or lower it; other kinds tell which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saldo_anterior: Option<Decimal>,
     /// When it was committed.
     pub timestamp: Moment,
     /// Names the transaction; the halves of a transfer share it.
     pub tx_id: Uuid,
     /// The account's count of postings after it.
     pub version: i64,
-    /// The other account of a transfer.
+    /// The other account of a transfer; history from another system does not name it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contraparte: Option<String>,
     /// The site where it happened.
@@ -62,6 +66,8 @@ impl MovementResource {
             tipo: kind_name(posting.kind),
             monto: Decimal(posting.amount.money()),
             saldo_nuevo: Decimal(posting.balance),
+            saldo_anterior: (posting.kind.is_adjustment())
+                .then(|| Decimal(posting.previous_balance())),
             timestamp: Moment(entry.at),
             tx_id: entry.tx_id,
             version: posting.version,

@@ -16,10 +16,19 @@ pub const ALERTS: &str = "banco/alertas";
 pub const STATISTICS: &str = "banco/estadisticas";
 /// Whether Atalaya is there, retained.
 pub const PRESENCE: &str = "atalaya/estado";
-/// Up to where retained balances are known to be right, retained.
-pub const RETAINED_MARKER: &str = "atalaya/retenidos";
+const RETAINED_MARKER: &str = "atalaya/retenidos";
 /// What every balance topic starts with.
 const BALANCE_PREFIX: &str = "banco/saldo/";
+
+/// Up to where retained balances of a lane's accounts are known to be right, retained: where there
+/// is one lane, `atalaya/retenidos`.
+#[must_use]
+pub fn retained_marker(lane: i32) -> String {
+    match lane {
+        0 => RETAINED_MARKER.to_owned(),
+        lane => format!("{RETAINED_MARKER}/{lane}"),
+    }
+}
 
 /// The retained balance of one account.
 #[must_use]

@@ -403,6 +403,7 @@ async fn start(now: &Arc<AtomicI64>, folder: &std::path::Path) -> Client {
         "atalaya".to_owned(),
         "--mqtt=off".to_owned(),
         "--http-port=0".to_owned(),
+        "--server-port=0".to_owned(),
         format!("--data-dir={}", data.display()),
         format!("--database-url=sqlite://{}/atalaya.db", data.display()),
         format!("--admin-token={ADMIN_TOKEN}"),

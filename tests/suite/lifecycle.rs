@@ -1,6 +1,7 @@
 //! How it starts, how it ends, and what it says when it cannot.
 
 use crate::support::client::raw_field;
+use crate::support::mariadb::on_files;
 use crate::support::{
     Atalaya, Client, Mosquitto, Watched, WebSocket, eventually, free_port, has_tool, run,
 };
@@ -326,7 +327,12 @@ fn fails_naming(command: Command, words: &[&str]) {
 
 #[actix_web::test]
 async fn a_port_in_use_is_told_with_its_setting() {
-    for setting in ["HTTP_PORT", "MQTT_BROKER_PORT", "MQTT_WS_PORT"] {
+    for setting in [
+        "HTTP_PORT",
+        "SERVER_PORT",
+        "MQTT_BROKER_PORT",
+        "MQTT_WS_PORT",
+    ] {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let atalaya = Atalaya::with_embedded_broker().set(setting, port).prepare();
@@ -374,12 +380,15 @@ async fn a_value_that_cannot_be_is_told_with_its_setting() {
 async fn a_second_process_on_the_same_data_is_refused() {
     let atalaya = Atalaya::without_mqtt().start().await;
     let mut second = atalaya.command();
-    second.env("HTTP_PORT", free_port().to_string());
+    second
+        .env("HTTP_PORT", free_port().to_string())
+        .env("SERVER_PORT", free_port().to_string());
     fails_naming(second, &["another process", "DATA_DIR"]);
 
     let mut same_database = atalaya.command();
     same_database
         .env("HTTP_PORT", free_port().to_string())
+        .env("SERVER_PORT", free_port().to_string())
         .env("DATA_DIR", "elsewhere");
     fails_naming(same_database, &["another process", "DATABASE_URL"]);
     atalaya.client().open("1").await;
@@ -412,13 +421,19 @@ async fn the_banner_tells_where_all_is_and_its_lines_work() {
         running.wait_for_line("Ctrl-C").await;
         let banner = running.stdout();
         let http = format!("http://127.0.0.1:{}/", atalaya.http_port);
+        let tcp = format!("TCP         127.0.0.1:{}", atalaya.tcp_port);
         let broker = format!("127.0.0.1:{}", atalaya.mqtt_port);
         let websocket = format!("127.0.0.1:{}", atalaya.mqtt_ws_port);
         for word in [
             &http,
+            &tcp,
             &broker,
             &websocket,
-            "data/atalaya.db",
+            &if on_files() {
+                "data/atalaya.db".to_owned()
+            } else {
+                atalaya.database().to_string()
+            },
             "logs",
             "/ws",
             "/api/docs/",

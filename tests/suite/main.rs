@@ -21,6 +21,7 @@ mod access;
 mod access_cli;
 mod access_edges;
 mod access_matrix;
+mod bridge;
 mod broker_access;
 mod broker_trust;
 mod browser;
@@ -42,15 +43,22 @@ mod hub_mqtt;
 mod hub_mutations;
 mod hub_registry;
 mod hub_rules;
+#[cfg(feature = "mysql")]
+mod lanes;
 mod ledger;
 mod lifecycle;
 mod log_viewer;
+#[cfg(feature = "mysql")]
+mod mariadb;
 mod metrics_history;
 mod monitor;
 mod mosquitto_production;
+#[cfg(feature = "mysql")]
+mod mover;
 mod operations;
 mod publisher;
 mod rest;
 mod support;
+mod tcp;
 mod tls;
 mod websocket;

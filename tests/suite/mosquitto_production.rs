@@ -156,6 +156,7 @@ impl Production {
             .env_clear()
             .env("MQTT_USERNAME", "admin")
             .env("MQTT_PASSWORD", PASSWORD)
+            .envs(self.atalaya.database_setting())
             .args(["broker", "sync", "--port", &self.port.to_string()])
             .args(["--mqtt-tls", "on", "--mqtt-ca-file"])
             .arg(self.authority.certificate())
@@ -416,6 +417,7 @@ async fn the_plugin_follows_the_registry() {
         command
             .current_dir(production.atalaya.folder())
             .env_clear()
+            .envs(production.atalaya.database_setting())
             .args(["broker", "sync", "--port", &production.port.to_string()])
             .args(["--mqtt-username", "auditor", "--mqtt-password", PASSWORD])
             .args(["--mqtt-tls", "on", "--mqtt-ca-file"])

@@ -53,6 +53,8 @@ CREATE TABLE IF NOT EXISTS accounts (
     balance    BIGINT      NOT NULL DEFAULT 0 CHECK (balance >= 0),
     version    BIGINT      NOT NULL DEFAULT 0,
     last_seq   BIGINT      NOT NULL DEFAULT 0,
+    lane       INT         NOT NULL DEFAULT 0,
+    INDEX accounts_of_lane (lane, id),
     FOREIGN KEY (company_id) REFERENCES companies (id)
 ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 

@@ -6,7 +6,7 @@
 //! messages: each balance as it is at what has been sent so far, so that none overtakes another.
 
 use super::{Errand, MqttPublisher, WINDOW};
-use crate::domain::{Entry, Fact};
+use crate::domain::{Entry, Fact, Position};
 use crate::storage::{self, queries};
 use crate::wire::events::{self, RetainedMarker};
 use actix::prelude::*;
@@ -169,6 +169,10 @@ impl MqttPublisher {
         let until = self.delivery.sent_to();
         let generation = self.connections;
         let feed = self.parts.feed.clone();
+        let until = Position {
+            lane: feed.lane(),
+            seq: until,
+        };
         let look = async move { feed.read(move |c| look_up(c, &next, until)).await };
         ctx.spawn(look.into_actor(self).map(move |found, publisher, ctx| {
             if publisher.connections != generation {
@@ -241,7 +245,8 @@ impl MqttPublisher {
             base: self.parts.database_id,
             posicion: position,
         };
-        self.send(Errand::Marker(position), Arc::new(marker.event()));
+        let lane = self.parts.feed.lane();
+        self.send(Errand::Marker(position), Arc::new(marker.event(lane)));
     }
 }
 
@@ -256,13 +261,13 @@ enum Next {
 fn look_up(
     connection: &mut storage::Connection,
     next: &Next,
-    until: i64,
+    until: Position,
 ) -> Result<(Vec<Entry>, Option<i64>), storage::StorageError> {
     let accounts = match next {
         Next::Rows(rows) => queries::posted_accounts(connection, rows)?,
         Next::After(row) => {
             let limit = i64::try_from(REPAIRS).unwrap_or(i64::MAX);
-            queries::posted_accounts_after(connection, *row, limit)?
+            queries::posted_accounts_after(connection, until.lane, *row, limit)?
         }
     };
     let last = match next {
@@ -273,9 +278,13 @@ fn look_up(
     // An account that has changed since is published anyway, behind this, on the same connection.
     for (_, last_seq) in accounts
         .into_iter()
-        .filter(|(_, last_seq)| *last_seq <= until)
+        .filter(|(_, last_seq)| *last_seq <= until.seq)
     {
-        entries.extend(queries::entry_at(connection, last_seq)?);
+        let position = Position {
+            lane: until.lane,
+            seq: last_seq,
+        };
+        entries.extend(queries::entry_at(connection, position)?);
     }
     Ok((entries, last))
 }

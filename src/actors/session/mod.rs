@@ -1,6 +1,9 @@
 //! Sessions: one actor a connection.
 
 pub mod sight;
+pub mod socketio;
+pub mod tcp;
+mod upgrade;
 pub mod websocket;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,12 +1,13 @@
 //! One WebSocket connection: requests in, answers and events out.
 //!
-//! `actix-web-actors` is used in this file alone, so that replacing it is a change of one file.
+//! `actix-web-actors` is named in [`super::upgrade`] alone, so that replacing it begins there.
 
+use super::upgrade::ws;
 use crate::actors::session_hub::{
     Connect, Deliver, Disconnect, KillSwitch, Pass, SessionHub, SessionId, Subscribe, Unsubscribe,
 };
 use crate::desk::{Answer, Caller, Desk, Direction, Failure, Reply};
-use crate::domain::Position;
+use crate::domain::Cursor;
 use crate::instruments::Instruments;
 use crate::limits::Limits;
 use crate::wire::frames::{self, Request};
@@ -15,7 +16,6 @@ use crate::wire::{Language, Problem, ProblemKind, Reason, requests};
 use actix::prelude::*;
 use actix_http::ws::Item;
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_web_actors::ws;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use serde_json::value::RawValue;
@@ -236,7 +236,7 @@ impl WsSession {
         let from = request
             .desde
             .as_deref()
-            .map(str::parse::<Position>)
+            .map(str::parse::<Cursor>)
             .transpose()
             .map_err(|_| {
                 Problem::of(ProblemKind::InvalidParameter)
@@ -492,12 +492,12 @@ async fn at_desk(desk: &Desk, caller: &Caller, action: Action, request: &Request
 }
 
 /// Where a subscription begins, so that a client that has had no event yet can resume too.
-fn standing_at(position: Option<Position>) -> Answer {
-    let Some(position) = position else {
+fn standing_at(cursor: Option<Cursor>) -> Answer {
+    let Some(cursor) = cursor else {
         return empty();
     };
     Ok(Reply {
-        body: Bytes::from(format!(r#"{{"cursor":"{position}"}}"#)),
+        body: Bytes::from(format!(r#"{{"cursor":"{cursor}"}}"#)),
         replayed: false,
     })
 }

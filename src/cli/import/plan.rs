@@ -265,7 +265,7 @@ fn kind(text: &str) -> Option<PostingKind> {
         .find(|k| kind_name(*k) == text)
 }
 
-const fn explain(error: AmountError) -> &'static str {
+pub(super) const fn explain(error: AmountError) -> &'static str {
     match error {
         AmountError::Malformed => "no es un número decimal como 150 o 150.50",
         AmountError::TooPrecise => "tiene más de dos decimales",

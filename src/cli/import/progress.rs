@@ -2,8 +2,12 @@
 
 use anstream::eprintln;
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
+#[cfg(feature = "mysql")]
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::time::Duration;
+#[cfg(feature = "mysql")]
+use std::time::Instant;
 use tokio::time::sleep;
 
 /// How often a bar is redrawn while nothing happens, so that its clock moves.
@@ -18,6 +22,9 @@ const BAR: &str = "{bar:30} {pos}/{len} movimientos, {per_sec}, faltan {eta_prec
 pub(super) struct Progress {
     bar: ProgressBar,
     lines: bool,
+    /// When a log last got a line of [`Progress::advance`].
+    #[cfg(feature = "mysql")]
+    told: Cell<Instant>,
 }
 
 impl Progress {
@@ -29,7 +36,12 @@ impl Progress {
         }
         // The library hides its bar where stderr is no terminal.
         let lines = bar.is_hidden();
-        Self { bar, lines }
+        Self {
+            bar,
+            lines,
+            #[cfg(feature = "mysql")]
+            told: Cell::new(Instant::now()),
+        }
     }
 
     /// One more movement is decided.
@@ -61,6 +73,32 @@ impl Progress {
                 self.bar.tick();
             }
         }
+    }
+
+    /// It became known that there are `movements` movements, and nobody polls
+    /// [`Progress::narrate`].
+    #[cfg(feature = "mysql")]
+    pub(super) fn expect(&self, movements: u64) {
+        self.bar.set_length(movements);
+        if !self.lines {
+            self.bar.enable_steady_tick(REDRAW);
+        }
+    }
+
+    /// Some more movements are decided; a log is told now and then.
+    #[cfg(feature = "mysql")]
+    pub(super) fn advance(&self, movements: usize) {
+        self.bar.inc(movements as u64);
+        if self.lines && self.told.get().elapsed() >= LINE {
+            self.told.set(Instant::now());
+            eprintln!("{}", self.line());
+        }
+    }
+
+    /// Does what writes to the terminal without disturbing the bar.
+    #[cfg(feature = "mysql")]
+    pub(super) fn beside(&self, write: impl FnOnce()) {
+        self.bar.suspend(write);
     }
 
     fn line(&self) -> String {

@@ -152,7 +152,7 @@ async fn import_from(url: &str, more: &[&str]) -> Summary {
         .into_iter()
         .chain(more.iter().copied());
     let args = Wrapper::try_parse_from(words).unwrap().import;
-    import(&args, &super::read(&args).unwrap(), None)
+    import(&args, &super::read(Path::new(path)).unwrap(), None)
         .await
         .unwrap()
 }

@@ -1,18 +1,62 @@
-//! `/api/hardware-auth` and `/api/mqtt-alerts`: alert clients from before Atalaya.
+//! `/api/hardware-auth` and `/api/mqtt-alerts`: alert clients from before Atalaya. What goes wrong is
+//! told in their words too.
 
+use super::Bridge;
 use crate::desk::Desk;
 use crate::domain::AlertChange;
 use crate::domain::token::Token;
 use crate::http::answer::{ApiError, respond, respond_taken};
 use crate::http::extract::{JsonBody, ObjectBody, Query, Visitor};
 use crate::http::identify::bearer;
-use crate::wire::bridge_alerts::{AuthenticateBody, split_token};
+use crate::wire::bridge_alerts::{AuthenticateBody, Bad, split_token};
+use crate::wire::events::json;
 use crate::wire::{Problem, ProblemKind, Reason};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpRequest, HttpResponse, Route, web};
+use bytes::Bytes;
+use serde_json::Value;
+
+/// What all addresses of these clients start with.
+const STARTS: [&str; 2] = ["/api/hardware-auth/", "/api/mqtt-alerts"];
+
+/// Where devices show their own token, or their secret: nobody else's token is looked at.
+const OF_DEVICES: [&str; 3] = [
+    "/api/hardware-auth/authenticate",
+    "/api/mqtt-alerts",
+    "/api/mqtt-alerts/process",
+];
+
+/// Whether a path is one of these addresses.
+pub(in crate::http) fn is_for(path: &str) -> bool {
+    STARTS.iter().any(|start| path.starts_with(start))
+}
+
+/// Whether a device shows its own token here.
+pub(in crate::http) fn is_of_devices(method: &str, path: &str) -> bool {
+    method == "POST" && OF_DEVICES.contains(&path)
+}
+
+/// The handlers of these addresses.
+pub(in crate::http) fn route(method: &str, path: &str) -> Option<Route> {
+    Some(match (method, path) {
+        ("POST", "/api/hardware-auth/authenticate") => web::post().to(authenticate),
+        ("POST", "/api/mqtt-alerts" | "/api/mqtt-alerts/process") => web::post().to(take),
+        ("GET", "/api/mqtt-alerts") => web::get().to(list),
+        ("GET", "/api/mqtt-alerts/verify-hardware") => web::get().to(verify_device),
+        ("GET", "/api/mqtt-alerts/verify-empresa-sede") => web::get().to(verify_place),
+        ("PATCH", "/api/mqtt-alerts/{id}/authorize") => web::patch().to(authorize),
+        ("PATCH", "/api/mqtt-alerts/{id}/toggle-status") => web::patch().to(toggle),
+        _ => return None,
+    })
+}
+
 
 /// Gives a device a token for its secret.
-pub(in crate::http) async fn authenticate(
+async fn authenticate(
     desk: web::Data<Desk>,
     visitor: Visitor,
     JsonBody(body): JsonBody<AuthenticateBody>,
@@ -22,7 +66,7 @@ pub(in crate::http) async fn authenticate(
 }
 
 /// Takes an alert of the device whose token stands in `Authorization`, or in the body.
-pub(in crate::http) async fn take(
+async fn take(
     desk: web::Data<Desk>,
     visitor: Visitor,
     request: HttpRequest,
@@ -43,7 +87,7 @@ pub(in crate::http) async fn take(
 }
 
 /// Lists alerts by the page.
-pub(in crate::http) async fn list(
+async fn list(
     desk: web::Data<Desk>,
     visitor: Visitor,
     query: Query,
@@ -54,7 +98,7 @@ pub(in crate::http) async fn list(
 }
 
 /// Says whether a device is there.
-pub(in crate::http) async fn verify_device(
+async fn verify_device(
     desk: web::Data<Desk>,
     visitor: Visitor,
     query: Query,
@@ -64,7 +108,7 @@ pub(in crate::http) async fn verify_device(
 }
 
 /// Says whether a company and its site are there.
-pub(in crate::http) async fn verify_place(
+async fn verify_place(
     desk: web::Data<Desk>,
     visitor: Visitor,
     query: Query,
@@ -75,7 +119,7 @@ pub(in crate::http) async fn verify_place(
 }
 
 /// Acknowledges an alert.
-pub(in crate::http) async fn authorize(
+async fn authorize(
     desk: web::Data<Desk>,
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
@@ -83,7 +127,7 @@ pub(in crate::http) async fn authorize(
 }
 
 /// Resolves an alert that is open. One that is over stays so.
-pub(in crate::http) async fn toggle(
+async fn toggle(
     desk: web::Data<Desk>,
     visitor: Visitor,
 ) -> Result<HttpResponse, ApiError> {
@@ -98,4 +142,62 @@ async fn step(
     let id = visitor.param("id");
     let answer = desk.step_legacy_alert(&visitor.caller, id, change).await;
     respond(StatusCode::OK, visitor.language, answer)
+}
+
+/// Tells what went wrong in the words that clients from before read.
+pub(in crate::http) async fn in_their_words(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let is_theirs = request.app_data::<web::Data<Bridge>>().is_some() && is_for(request.path());
+    let response = next.call(request).await?.map_into_boxed_body();
+    if !is_theirs || response.status().as_u16() < 400 {
+        return Ok(response);
+    }
+    Ok(response.map_body(|head, body| {
+        let told = body.try_into_bytes().unwrap_or_default();
+        let json_type = HeaderValue::from_static("application/json");
+        head.headers_mut().insert(CONTENT_TYPE, json_type);
+        BoxBody::new(in_short(head.status, &told))
+    }))
+}
+
+/// A problem document, shortened.
+fn in_short(status: StatusCode, document: &[u8]) -> Bytes {
+    // Whatever of a device is wrong is told alike.
+    if status == StatusCode::UNAUTHORIZED {
+        return json(&Bad::new("No autorizado", None));
+    }
+    let document: Value = serde_json::from_slice(document).unwrap_or_default();
+    let text = |field: &str| document.get(field).and_then(Value::as_str);
+    let title = text("title").unwrap_or("Error");
+    let detail = text("detail").filter(|detail| *detail != title);
+    let reason = detail.map(|detail| detail.strip_prefix(title).unwrap_or(detail));
+    let reason = reason.map(|reason| reason.trim_start_matches(": "));
+    json(&Bad::new(title, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_is_told_in_short() {
+        let told = |status: u16, document: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            String::from_utf8(in_short(status, document.as_bytes()).to_vec()).unwrap()
+        };
+        assert_eq!(
+            told(422, r#"{"title":"Rechazada","detail":"Rechazada: TIPO"}"#),
+            r#"{"success":false,"error":"Rechazada","detalles":"TIPO"}"#
+        );
+        assert_eq!(
+            told(404, r#"{"title":"No existe","detail":"No existe"}"#),
+            r#"{"success":false,"error":"No existe","detalles":null}"#
+        );
+        let unauthorised = r#"{"success":false,"error":"No autorizado","detalles":null}"#;
+        assert_eq!(told(401, r#"{"title":"a","detail":"a: b"}"#), unauthorised);
+        assert_eq!(told(401, ""), unauthorised);
+        assert!(told(500, "not JSON").contains("\"Error\""));
+    }
 }

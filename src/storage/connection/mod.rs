@@ -33,6 +33,10 @@ macro_rules! on_each {
 
 pub(super) use on_each;
 
+/// Rows of one insert at most: few enough for a statement to be prepared once for each number of
+/// them, and for all their values together.
+pub(super) const ROWS: usize = 64;
+
 /// Connections for reading. The writer has its own, so a reader can never hold up a commit.
 pub type ReadPool = r2d2::Pool<Readers>;
 
@@ -98,7 +102,7 @@ impl Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sqlite(path) => write!(f, "{path:?}"),
+            Self::Sqlite(path) => path.display().fmt(f),
             #[cfg(feature = "mysql")]
             Self::Mysql(url) => url.fmt(f),
         }
@@ -118,15 +122,17 @@ pub fn open_writer(location: &Location) -> Result<Connection, StorageError> {
     }
 }
 
-/// Opens the writer's connection to a database that was checked when the process started.
+/// Opens a writer lane's connection to a database that was checked when the process started.
 ///
 /// # Errors
 /// [`StorageError::Open`].
-pub fn reopen_writer(location: &Location) -> Result<Connection, StorageError> {
+pub fn reopen_writer(location: &Location, lane: i32) -> Result<Connection, StorageError> {
+    // A file has the first lane alone.
+    let _ = lane;
     match location {
         Location::Sqlite(path) => sqlite::reopen(location, path).map(Connection::Sqlite),
         #[cfg(feature = "mysql")]
-        Location::Mysql(url) => mysql::open_writer(location, url).map(Connection::Mysql),
+        Location::Mysql(url) => mysql::open_writer(location, url, lane).map(Connection::Mysql),
     }
 }
 
@@ -193,7 +199,9 @@ impl r2d2::HandleError<StorageError> for Muted {
 }
 
 fn is_broken(connection: &mut Connection) -> bool {
-    on_each!(connection, |inner| AnsiTransactionManager::is_broken_transaction_manager(inner))
+    on_each!(connection, |inner| {
+        AnsiTransactionManager::is_broken_transaction_manager(inner)
+    })
 }
 
 /// Begins a transaction that will write.
@@ -216,7 +224,9 @@ pub fn begin(connection: &mut Connection) -> Result<(), StorageError> {
 /// # Errors
 /// [`StorageError::Query`]; what became of it is then not known.
 pub fn commit(connection: &mut Connection) -> Result<(), StorageError> {
-    on_each!(connection, |inner| AnsiTransactionManager::commit_transaction(inner))?;
+    on_each!(connection, |inner| {
+        AnsiTransactionManager::commit_transaction(inner)
+    })?;
     Ok(())
 }
 
@@ -225,7 +235,9 @@ pub fn commit(connection: &mut Connection) -> Result<(), StorageError> {
 /// # Errors
 /// [`StorageError::Query`].
 pub fn roll_back(connection: &mut Connection) -> Result<(), StorageError> {
-    on_each!(connection, |inner| AnsiTransactionManager::rollback_transaction(inner))?;
+    on_each!(connection, |inner| {
+        AnsiTransactionManager::rollback_transaction(inner)
+    })?;
     Ok(())
 }
 

@@ -111,19 +111,20 @@ impl fmt::Debug for MysqlUrl {
 
 /// Opens the writer's connection, creating tables where they are missing.
 pub(super) fn create(location: &Location, url: &MysqlUrl) -> Result<MysqlConnection, StorageError> {
-    let mut connection = open_writer(location, url)?;
+    let mut connection = open_writer(location, url, 0)?;
     connection
         .run_pending_migrations(MIGRATIONS)
         .map_err(|e| location.unopened(e))?;
     Ok(connection)
 }
 
-/// Opens the writer's connection. It holds a lock of the server, which lasts as long as it does: two
-/// writers would each believe their own memory of the database. And whoever gets the lock knows that
+/// Opens a writer lane's connection. It holds a lock of the server, which lasts as long as it does:
+/// two writers would each believe their own memory of the database. And whoever gets the lock knows that
 /// what the one before was committing has been committed or never will be.
 pub(super) fn open_writer(
     location: &Location,
     url: &MysqlUrl,
+    lane: i32,
 ) -> Result<MysqlConnection, StorageError> {
     #[derive(QueryableByName)]
     struct Locked {
@@ -132,7 +133,8 @@ pub(super) fn open_writer(
     }
     let mut connection = open(location, url)?;
     let found: Locked =
-        diesel::sql_query("SELECT GET_LOCK(CONCAT('atalaya:', DATABASE()), ?) AS locked")
+        diesel::sql_query("SELECT GET_LOCK(CONCAT('atalaya:', ?, ':', DATABASE()), ?) AS locked")
+            .bind::<Integer, _>(lane)
             .bind::<Integer, _>(i32::try_from(TAKEOVER).unwrap_or(i32::MAX))
             .get_result(&mut connection)?;
     if found.locked == Some(1) {

@@ -5,6 +5,7 @@ use super::{Client, Mosquitto, access, eventually, free_port, logins};
 use atalaya::storage::Location;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ pub struct Atalaya {
     schema: Option<Schema>,
     child: Option<Child>,
     pub http_port: u16,
+    pub tcp_port: u16,
     pub mqtt_port: u16,
     pub mqtt_ws_port: u16,
 }
@@ -55,6 +57,7 @@ impl Settings {
             schema: Schema::create(),
             child: None,
             http_port: free_port(),
+            tcp_port: free_port(),
             mqtt_port: free_port(),
             mqtt_ws_port: free_port(),
         }
@@ -116,13 +119,14 @@ impl Atalaya {
             .current_dir(self.folder.path())
             .env_clear()
             .env("HTTP_PORT", self.http_port.to_string())
+            .env("SERVER_PORT", self.tcp_port.to_string())
             .env("MQTT_BROKER_PORT", self.mqtt_port.to_string())
             .env("MQTT_WS_PORT", self.mqtt_ws_port.to_string())
             .env("SHUTDOWN_TIMEOUT", "5")
             .env("ADMIN_TOKEN", access::ADMIN_TOKEN)
             // A hash takes its time, and most tests need no admin's password.
             .env("ADMIN_PASSWORD", ADMIN_PASSWORD)
-            .envs(self.schema.iter().map(|s| ("DATABASE_URL", s.url())))
+            .envs(self.database_setting())
             .envs(
                 self.settings
                     .iter()
@@ -188,6 +192,11 @@ impl Atalaya {
         Client::new(format!("http://127.0.0.1:{}", self.http_port))
     }
 
+    /// Where terminals connect.
+    pub fn tcp(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.tcp_port))
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -198,6 +207,11 @@ impl Atalaya {
             Some(schema) => Location::parse(schema.url()).unwrap(),
             None => Location::Sqlite(self.file()),
         }
+    }
+
+    /// What says where its database is, if that is not where it would be by itself.
+    pub fn database_setting(&self) -> Option<(&str, &str)> {
+        Some(("DATABASE_URL", self.schema.as_ref()?.url()))
     }
 
     /// The file of its database, for tests that are about files.

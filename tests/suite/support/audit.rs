@@ -38,6 +38,9 @@ const DEPOSIT: i32 = 1;
 const WITHDRAWAL: i32 = 2;
 const SENT: i32 = 3;
 const RECEIVED: i32 = 4;
+const ADJUSTED_UP: i32 = 5;
+const ADJUSTED_DOWN: i32 = 6;
+const MOVING_IN: i32 = 6;
 
 #[derive(Default, Clone, Copy, PartialEq, Eq, Debug)]
 struct State {
@@ -49,79 +52,26 @@ struct State {
 /// Walks the journal: no gap, each link right, each balance the sum of its postings, each version
 /// one more, each posting naming the one before it, each alert taking the steps that it may, each
 /// text the one whose digest is in the chain, each message used once, and the tables saying the
-/// same as the journal. The error says what is wrong first.
+/// same as the journal; over all, deposits less withdrawals and adjustments either way (and halves of
+/// transfers from before Atalaya, whose other half nobody names) are the sum of balances. The error
+/// says what is wrong first.
 pub fn audit(database: &Location) -> Result<usize, String> {
     let connection = &mut open(database);
     begin(connection);
-    let rows: Vec<JournalRow> = journal::table
-        .order(journal::seq.asc())
-        .select(JournalRow::as_select())
-        .load(connection)
-        .unwrap();
     let id: Vec<u8> = installation::table
         .select(installation::database_id)
         .first(connection)
         .unwrap();
-    let (head_seq, head_hash, postings): (i64, Vec<u8>, i64) = lanes::table
-        .select((lanes::head_seq, lanes::head_hash, lanes::postings))
-        .first(connection)
+    let heads: Vec<(i32, i64, Vec<u8>, i64)> = lanes::table
+        .order(lanes::lane)
+        .select((
+            lanes::lane,
+            lanes::head_seq,
+            lanes::head_hash,
+            lanes::postings,
+        ))
+        .load(connection)
         .unwrap();
-
-    let mut link = chain::genesis(&id, 0);
-    let mut states: HashMap<i64, State> = HashMap::new();
-    let mut lives = Lives::read(connection);
-    let (mut posted, mut paid_in) = (0, 0);
-    for (row, expected) in rows.iter().zip(1..) {
-        if row.seq != expected {
-            return Err(format!("row {expected} is missing"));
-        }
-        link = chain::link(&link, row);
-        if row.hash != link {
-            return Err(format!("row {expected} breaks the chain"));
-        }
-        match row.fact {
-            ALERT => lives
-                .step(row)
-                .map_err(|error| format!("row {expected}: {error}"))?,
-            ACCESS => lives
-                .access(row)
-                .map_err(|error| format!("row {expected}: {error}"))?,
-            SETTING => is_setting(row).map_err(|error| format!("row {expected}: {error}"))?,
-            _ => {}
-        }
-        if row.fact != POSTED {
-            continue;
-        }
-        posted += 1;
-        let amount = row.amount.unwrap();
-        let state = states.entry(row.account.unwrap()).or_default();
-        let change = match row.posting_kind.unwrap() {
-            DEPOSIT | RECEIVED => amount,
-            WITHDRAWAL | SENT => -amount,
-            other => return Err(format!("row {expected}: kind {other}")),
-        };
-        if matches!(row.posting_kind.unwrap(), DEPOSIT | WITHDRAWAL) {
-            paid_in += change;
-        }
-        if row.previous_seq != Some(state.last_seq) {
-            return Err(format!("row {expected}: the posting before it is another"));
-        }
-        *state = State {
-            balance: state.balance + change,
-            version: state.version + 1,
-            last_seq: row.seq,
-        };
-        if state.balance < 0
-            || row.balance != Some(state.balance)
-            || row.version != Some(state.version)
-        {
-            return Err(format!("row {expected}: not the sum of the postings"));
-        }
-    }
-    let length = i64::try_from(rows.len()).unwrap();
-    if (head_seq, head_hash.as_slice(), postings) != (length, link.as_slice(), posted) {
-        return Err("the head is not that of the journal".to_owned());
-    }
     let stored: Vec<(i64, i64, i64, i64)> = accounts::table
         .select((
             accounts::id,
@@ -131,6 +81,36 @@ pub fn audit(database: &Location) -> Result<usize, String> {
         ))
         .load(connection)
         .unwrap();
+    let homes: Vec<(i64, i32)> = accounts::table
+        .select((accounts::id, accounts::lane))
+        .load(connection)
+        .unwrap();
+    let mut books = Books {
+        homes: homes.into_iter().collect(),
+        states: HashMap::new(),
+        paid_in: 0,
+    };
+    let mut lives = Lives::read(connection);
+    let mut length = 0;
+    for (lane, head_seq, head_hash, postings) in heads {
+        let rows: Vec<JournalRow> = journal::table
+            .filter(journal::lane.eq(lane))
+            .order(journal::seq.asc())
+            .select(JournalRow::as_select())
+            .load(connection)
+            .unwrap();
+        let (link, posted) = walk(&id, lane, &rows, &mut books, &mut lives)?;
+        let end = i64::try_from(rows.len()).unwrap();
+        if (head_seq, head_hash.as_slice(), postings) != (end, link.as_slice(), posted) {
+            return Err("the head is not that of the journal".to_owned());
+        }
+        length += rows.len();
+    }
+    let Books {
+        mut states,
+        paid_in,
+        ..
+    } = books;
     for (account, balance, version, last_seq) in &stored {
         let state = states.remove(account).unwrap_or_default();
         if (*balance, *version, *last_seq) != (state.balance, state.version, state.last_seq) {
@@ -145,7 +125,89 @@ pub fn audit(database: &Location) -> Result<usize, String> {
         return Err(format!("{paid_in} cents came in and {total} are there"));
     }
     lives.are_all(connection)?;
-    Ok(rows.len())
+    Ok(length)
+}
+
+/// Balances as the journal tells of them.
+struct Books {
+    /// The lane of each account.
+    homes: HashMap<i64, i32>,
+    states: HashMap<i64, State>,
+    paid_in: i64,
+}
+
+/// Walks the journal of a lane: its last link, and how many postings it has.
+fn walk(
+    id: &[u8],
+    lane: i32,
+    rows: &[JournalRow],
+    books: &mut Books,
+    lives: &mut Lives,
+) -> Result<(chain::Link, i64), String> {
+    let mut link = chain::genesis(id, lane);
+    let mut posted = 0;
+    for (row, expected) in rows.iter().zip(1..) {
+        if row.seq != expected {
+            return Err(format!("row {expected} is missing"));
+        }
+        link = chain::link(&link, row);
+        if row.hash != link {
+            return Err(format!("row {expected} breaks the chain"));
+        }
+        let facts = match row.fact {
+            ALERT => lives.step(row),
+            ACCESS => lives.access(row),
+            SETTING => is_setting(row),
+            POSTED => {
+                posted += 1;
+                books.post(lane, row)
+            }
+            _ => Ok(()),
+        };
+        facts.map_err(|error| format!("row {expected}: {error}"))?;
+    }
+    Ok((link, posted))
+}
+
+impl Books {
+    fn post(&mut self, lane: i32, row: &JournalRow) -> Result<(), String> {
+        let (account, amount) = (row.account.unwrap(), row.amount.unwrap());
+        if self.homes.get(&account) != Some(&lane) {
+            return Err("a posting in another lane than its account's".to_owned());
+        }
+        let state = self.states.entry(account).or_default();
+        let kind = row.posting_kind.unwrap();
+        let change = match kind {
+            DEPOSIT | RECEIVED | ADJUSTED_UP => amount,
+            WITHDRAWAL | SENT | ADJUSTED_DOWN => -amount,
+            other => return Err(format!("kind {other}")),
+        };
+        let is_transfer = matches!(kind, SENT | RECEIVED);
+        let is_adjustment = matches!(kind, ADJUSTED_UP | ADJUSTED_DOWN);
+        // Half a transfer stands alone, and an adjustment at all, only where history was brought in.
+        let is_half = is_transfer && row.counterparty.is_none();
+        if (is_half || is_adjustment) && row.channel != MOVING_IN {
+            return Err("only moving in may do this".to_owned());
+        }
+        if !is_transfer || is_half {
+            self.paid_in += change;
+        }
+        if row.previous_seq != Some(state.last_seq) {
+            return Err("the posting before it is another".to_owned());
+        }
+        *state = State {
+            balance: state.balance + change,
+            version: state.version + 1,
+            last_seq: row.seq,
+        };
+        if state.balance < 0
+            || row.balance != Some(state.balance)
+            || row.version != Some(state.version)
+        {
+            return Err("not the sum of the postings".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// A setting is a code and a JSON object.

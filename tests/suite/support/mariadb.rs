@@ -44,6 +44,18 @@ impl Schema {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// Where it is, as the application's own code reads it.
+    #[cfg(feature = "mysql")]
+    pub fn location(&self) -> atalaya::storage::Location {
+        atalaya::storage::Location::parse(&self.url).unwrap()
+    }
+
+    /// Its name on the server.
+    #[cfg(feature = "mysql")]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 #[cfg(feature = "mysql")]
@@ -57,11 +69,17 @@ mod server {
     use std::time::{Duration, Instant};
     use tempfile::TempDir;
 
+    /// Many servers at once would use up what the kernel has for asynchronous input and output.
+    const SHARED_IO: &str = "--innodb-use-native-aio=0";
+
     impl Schema {
         /// A new database on the server at `server`.
         pub fn on(server: &str) -> Self {
             let name = format!("t_{}", uuid::Uuid::new_v4().simple());
-            execute(server, &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"));
+            execute(
+                server,
+                &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"),
+            );
             let url = server.replacen("/?", &format!("/{name}?"), 1);
             Self { url, name }
         }
@@ -97,24 +115,18 @@ mod server {
             };
             let made = Command::new("mariadb-install-db")
                 .args(["--no-defaults", "--auth-root-authentication-method=normal"])
-                .args(["--skip-test-db", "--user=root"])
+                .args(["--skip-test-db", "--user=root", SHARED_IO])
                 .arg(format!("--datadir={}", server.data().display()))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
+                .stdin(Stdio::null())
+                .output()
                 .expect("mariadb-install-db (tests/run installs it)");
-            assert!(made.success(), "{made}");
+            assert!(made.status.success(), "{made:?}");
             server.restart();
             server
         }
 
         fn data(&self) -> PathBuf {
             self.folder.path().join("data")
-        }
-
-        /// Where its files are.
-        pub fn folder(&self) -> &std::path::Path {
-            self.folder.path()
         }
 
         /// The server's address, without a database.
@@ -128,10 +140,21 @@ mod server {
             assert!(self.child.is_none(), "it runs already");
             let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
             let child = Command::new("mariadbd")
-                .args(["--no-defaults", "--user=root", "--innodb-buffer-pool-size=32M"])
-                .args(["--innodb-log-file-size=8M", "--lc-messages=en_US"])
+                .args([
+                    "--no-defaults",
+                    "--user=root",
+                    "--innodb-buffer-pool-size=32M",
+                ])
+                .args([
+                    "--innodb-log-file-size=8M",
+                    "--lc-messages=en_US",
+                    SHARED_IO,
+                ])
                 .arg(format!("--datadir={}", self.data().display()))
-                .arg(format!("--socket={}", self.folder.path().join("socket").display()))
+                .arg(format!(
+                    "--socket={}",
+                    self.folder.path().join("socket").display()
+                ))
                 .args(&self.options)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())

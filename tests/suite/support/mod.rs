@@ -14,12 +14,15 @@ pub mod logins;
 pub mod mariadb;
 pub mod mosquitto;
 pub mod patient;
+#[cfg(feature = "mysql")]
+pub mod proxy;
 pub mod raw;
 pub mod records;
 pub mod run;
 pub mod schema;
 pub mod stage;
 pub mod subscriber;
+pub mod terminal;
 pub mod watched;
 pub mod web_socket;
 
@@ -31,6 +34,7 @@ pub use patient::PatientDevice;
 pub use records::Records;
 pub use run::{has_tool, run};
 pub use subscriber::{Message, Subscriber};
+pub use terminal::Terminal;
 pub use watched::Watched;
 pub use web_socket::WebSocket;
 
