@@ -354,6 +354,19 @@ async fn what_the_registry_answers_is_what_clients_read() {
     golden("clave", &key);
     let password = format!("{}/contrasena_mqtt", keys.trim_end_matches("/claves"));
     golden("contrasena-mqtt", &send("POST", &password, json!({})).await);
+    let secret = format!("{}/secreto_heredado", keys.trim_end_matches("/claves"));
+    golden(
+        "confianza-distinta",
+        &send("POST", &secret, json!({})).await,
+    );
+    let heir = json!({"hardware": "sensor-2", "empresa": "acme", "sede": "norte", "tipo": "SENSOR",
+        "confianza": "heredada"});
+    golden(
+        "hardware-heredado",
+        &send("POST", "/api/v1/hardware", heir).await,
+    );
+    let secret = secret.replace("sensor-1", "sensor-2");
+    golden("secreto-heredado", &send("POST", &secret, json!({})).await);
     golden(
         "demasiadas-claves",
         &send("POST", keys, json!({"alg": "HS256"})).await,
@@ -578,6 +591,7 @@ async fn every_answer_of_the_hub_is_as_the_document_says() {
     let device = "/api/v1/hardware/{hardware}";
     let keys = "/api/v1/hardware/{hardware}/claves";
     let password = "/api/v1/hardware/{hardware}/contrasena_mqtt";
+    let secret = "/api/v1/hardware/{hardware}/secreto_heredado";
     let kind = "/api/v1/tipos_alarma/{empresa}/{tipo_alarma}";
     let (rules, rule) = ("/api/v1/reglas", "/api/v1/reglas/{id}");
     let quarantine = "/api/v1/cuarentena/{id}";
@@ -786,6 +800,17 @@ async fn every_answer_of_the_hub_is_as_the_document_says() {
         Call("POST", password, at(password, &["s"]), None, &[201]),
         Call("POST", password, at(password, &["nadie"]), None, &[404]),
         Call("DELETE", password, at(password, &["s"]), None, &[204]),
+        Call("POST", secret, at(secret, &["s"]), None, &[409]),
+        Call(
+            "PATCH",
+            device,
+            at(device, &["s"]),
+            Some(json!({"confianza": "heredada"})),
+            &[200],
+        ),
+        Call("POST", secret, at(secret, &["s"]), None, &[201]),
+        Call("POST", secret, at(secret, &["nadie"]), None, &[404]),
+        Call("DELETE", secret, at(secret, &["s"]), None, &[204]),
         Call(
             "GET",
             "/api/v1/tipos_hardware",
@@ -1077,6 +1102,7 @@ fn timeless(payload: &str) -> String {
         "ultima_senal",
         "modificada",
         "contrasena_mqtt",
+        "secreto_heredado",
     ] {
         payload = replace(&payload, field, "2026-01-15T14:30:00.123Z", &moment);
     }

@@ -46,6 +46,7 @@ mod hub_rules;
 #[cfg(feature = "mysql")]
 mod lanes;
 mod ledger;
+mod legacy_alerts;
 mod lifecycle;
 mod log_viewer;
 #[cfg(feature = "mysql")]

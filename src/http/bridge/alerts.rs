@@ -54,7 +54,6 @@ pub(in crate::http) fn route(method: &str, path: &str) -> Option<Route> {
     })
 }
 
-
 /// Gives a device a token for its secret.
 async fn authenticate(
     desk: web::Data<Desk>,
@@ -119,18 +118,12 @@ async fn verify_place(
 }
 
 /// Acknowledges an alert.
-async fn authorize(
-    desk: web::Data<Desk>,
-    visitor: Visitor,
-) -> Result<HttpResponse, ApiError> {
+async fn authorize(desk: web::Data<Desk>, visitor: Visitor) -> Result<HttpResponse, ApiError> {
     step(&desk, &visitor, AlertChange::Acknowledged).await
 }
 
 /// Resolves an alert that is open. One that is over stays so.
-async fn toggle(
-    desk: web::Data<Desk>,
-    visitor: Visitor,
-) -> Result<HttpResponse, ApiError> {
+async fn toggle(desk: web::Data<Desk>, visitor: Visitor) -> Result<HttpResponse, ApiError> {
     step(&desk, &visitor, AlertChange::Resolved).await
 }
 
