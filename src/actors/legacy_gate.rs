@@ -129,12 +129,17 @@ impl LegacyGate {
     }
 }
 
+/// A device that has said who it is, and what it has shown.
+struct Proved {
+    device: Arc<Device>,
+    company: Arc<Company>,
+    site: Arc<Site>,
+    secret: PasswordDigest,
+}
+
 /// The device that `body` is about, if all that it says is right. What is wrong takes the same time
-/// whatever it is: a digest is made and compared in any case.
-fn proved(
-    registry: &Registry,
-    body: &AuthenticateBody,
-) -> Option<(Arc<Device>, Arc<Company>, Arc<Site>, PasswordDigest)> {
+/// whatever it is: a digest is made and compared in any case, which is what takes time.
+fn proved(registry: &Registry, body: &AuthenticateBody) -> Option<Proved> {
     let name = Slug::parse(body.hardware_nombre.trim()).ok();
     let device = name.and_then(|name| registry.device(&name));
     let known = device.and_then(|device| registry.secret_of(device.row));
@@ -145,11 +150,13 @@ fn proved(
     let company = registry.company_at(device.company)?;
     let site = registry.site_at(device.site)?;
     let is_there = is_called(&company.slug, company.name.as_str(), &body.empresa_nombre)
-        & is_called(&site.slug, site.name.as_str(), &body.sede);
-    let may = known.is_some() & (device.trust == Trust::Legacy) & registry.is_heard(device);
-    (is_right & is_there & may).then(|| {
-        let (company, site) = (Arc::clone(company), Arc::clone(site));
-        (Arc::clone(device), company, site, secret)
+        && is_called(&site.slug, site.name.as_str(), &body.sede);
+    let may = known.is_some() && device.trust == Trust::Legacy && registry.is_heard(device);
+    (is_right && is_there && may).then(|| Proved {
+        device: Arc::clone(device),
+        company: Arc::clone(company),
+        site: Arc::clone(site),
+        secret,
     })
 }
 
@@ -173,7 +180,7 @@ impl Handler<LetDeviceIn> for LegacyGate {
                 .failed(AccessEvent::Throttled, None, name, address);
             return Err(Kept::TooOften(seconds));
         }
-        let Some((device, company, site, secret)) = proved(&self.view.registry(), &body) else {
+        let Some(proved) = proved(&self.view.registry(), &body) else {
             self.trail
                 .failed(AccessEvent::SignInFailed, None, name, address);
             return Err(Kept::Wrong);
@@ -184,6 +191,12 @@ impl Handler<LetDeviceIn> for LegacyGate {
         })?;
         let token = Token::new(TokenUse::Device, random);
         let digest = token.digest();
+        let Proved {
+            device,
+            company,
+            site,
+            secret,
+        } = proved;
         let pass = LegacyPass {
             device: device.row,
             secret,

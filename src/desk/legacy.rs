@@ -93,7 +93,7 @@ impl Desk {
             .device_at(device)
             .and_then(|device| registry.address_of(device))
             .ok_or(ProblemKind::Internal)?;
-        let taken = reply(&Good::new(TakenResource {
+        let answer = reply(&Good::new(TakenResource {
             id: told.alerta_id,
             estado: told.estado,
             tipo_alarma: alert.as_ref().map(|alert| alert.kind.clone()),
@@ -103,7 +103,7 @@ impl Desk {
             hardware: address.device.to_string(),
             timestamp: told.timestamp,
         }))?;
-        Ok((taken, is_new))
+        Ok((answer, is_new))
     }
 
     /// Whether a device is there, as far as the caller may know.
