@@ -320,7 +320,7 @@ pub struct DeviceBody {
     pub tipo: String,
     /// Its name for people; the same where there is none.
     pub nombre: Option<String>,
-    /// `firma` where nothing is said, or `broker` where its company allows that.
+    /// `firma` where nothing is said, `broker` where its company allows that, or `heredada`.
     #[schema(example = "firma")]
     pub confianza: Option<String>,
 }
@@ -336,7 +336,8 @@ pub struct DevicePatch {
     pub tipo: Option<String>,
     /// Whether it is heard.
     pub activo: Option<bool>,
-    /// What proves its messages: `firma`, or `broker` where its company allows that.
+    /// What proves its messages: `firma`, `broker` where its company allows that, or
+    /// `heredada`. Whatever it is changed to, a secret that it had for the last is over.
     #[schema(example = "firma")]
     pub confianza: Option<String>,
 }

@@ -378,6 +378,57 @@ async fn one_message_is_one_alert_while_it_lasts_and_a_new_press_is_heard() {
 }
 
 #[actix_web::test]
+async fn the_same_message_many_times_at_once_is_one_alert() {
+    let atalaya = serving().await;
+    let client = atalaya.client();
+    let secret = heir(&client, "boton-1").await;
+    let held = token(&client, "boton-1", &secret).await;
+    let message = told("boton-1", "roja");
+    let asked = (0..40).map(|_| hand_in(&client, &held, &message));
+    let answers = futures_util::future::join_all(asked).await;
+    let count = |status: u16| answers.iter().filter(|a| a.status == status).count();
+    assert_eq!((count(201), count(200)), (1, 39));
+    let id = answers[0].json()["data"]["id"].clone();
+    assert!(answers.iter().all(|a| a.json()["data"]["id"] == id));
+    let alert = client.alert(id.as_str().unwrap()).await;
+    assert_eq!(alert["repeticiones"], 1);
+    audit(&atalaya.database()).unwrap();
+}
+
+#[actix_web::test]
+async fn a_page_that_is_allowed_may_follow_alerts_and_no_other() {
+    let atalaya = Atalaya::without_mqtt()
+        .set("LEGACY_API", "on")
+        .set("TCP_TRUSTED", "127.0.0.1=operador:banco")
+        .set("ALLOWED_ORIGINS", "https://alertas.example")
+        .start()
+        .await;
+    let client = atalaya.client();
+    register(&client, "banco", "principal", "boton-1", "BOTONERA").await;
+    let id = client.raise("boton-1", "ROJO").await.json()["alerta_id"].clone();
+    let path = format!("{ALERTS}/{}/authorize", id.as_str().unwrap());
+    let from = async |method: Method, origin: &str| {
+        let request = client.anonymous().request(method, &path);
+        let request = request.insert_header(("origin", origin));
+        finish(request.send()).await.unwrap()
+    };
+    let asked = from(Method::OPTIONS, "https://alertas.example").await;
+    assert_eq!(asked.status, 204);
+    assert_eq!(asked.header("access-control-allow-methods"), Some("PATCH"));
+    assert_eq!(
+        from(Method::PATCH, "https://alertas.example").await.status,
+        200
+    );
+    // What is trusted for its address must not do what a foreign page tells it.
+    let foreign = from(Method::PATCH, "https://mala.example").await;
+    assert_failed(&foreign, 403, "a foreign page");
+    assert_eq!(
+        client.alert(id.as_str().unwrap()).await["estado"],
+        "RECONOCIDA"
+    );
+}
+
+#[actix_web::test]
 async fn a_token_speaks_for_its_own_device_alone() {
     let atalaya = serving().await;
     let client = atalaya.client();
@@ -445,7 +496,11 @@ async fn a_token_speaks_for_its_own_device_alone() {
 
 #[actix_web::test]
 async fn a_secret_that_is_over_ends_with_the_next_message() {
-    let mut atalaya = serving().await;
+    let mut atalaya = Atalaya::without_mqtt()
+        .set("LEGACY_API", "on")
+        .set("RUST_LOG", "trace,actix_http=off")
+        .start()
+        .await;
     let client = atalaya.client();
     let path = "/api/v1/hardware/boton-1/secreto_heredado";
     let first = heir(&client, "boton-1").await;
