@@ -12,7 +12,7 @@
 //!                        |                      |          |
 //!                  AccountActor              AlertValidator           money; proof of identity
 //!                        |                      |
-//!                        +--- storage::Writer --+                     one thread: group commit
+//!                        +--- storage::Writer --+                     a thread a lane: group commit
 //!                                |  one transaction: journal rows + the state they imply
 //!                          storage::Feed                              what is committed
 //!              /           |          \           \
@@ -38,6 +38,17 @@
 //! signature to check and are judged alike. A device from before Atalaya shows a secret for a token
 //! ([`actors::legacy_gate`]) and the token with each alert, in words of its own
 //! ([`wire::bridge_alerts`]); from there on it is an alert like any other.
+//!
+//! Devices and web front ends from before Atalaya come in by `http::bridge`, terminals by [`tcp`]; what
+//! they ask is asked of the same desk.
+//!
+//! # Lanes
+//!
+//! A file has one writer lane. On a server of databases accounts are dealt out among several by their
+//! cédula, for ever; each has a thread, a connection, a journal with its own chain, a feed and a publisher.
+//! Whoever writes to a lane holds its room ([`storage::writer`]); a transfer between two lanes holds both, in
+//! their order, and is one transaction with a row in each journal. What belongs to no account (alerts,
+//! settings, access) is in lane 0. Whoever follows keeps a position in each.
 //!
 //! # The rooms
 //!
@@ -65,7 +76,7 @@
 //!    the chain and its idempotency key.
 //! 2. No balance below zero; for each account the balance is the sum of its postings, of which only
 //!    moving in from another system makes adjustments.
-//! 3. The journal has no gaps, and its order is the order of commits. Each account's versions have
+//! 3. A lane's journal has no gaps, and its order is the order of commits. Each account's versions have
 //!    no gaps either.
 //! 4. The outbox cursor passes only entries all of whose messages the broker has acknowledged.
 //! 5. No identity, no effect: what does not prove who sent it makes no alert, uses no number and

@@ -306,7 +306,7 @@ export const TEXTS = {
   add_device: ["Añadir un dispositivo", "Add a device"],
   trust_firma: ["Firma sus mensajes", "Signs its messages"],
   trust_broker: ["El broker responde por él", "The broker vouches for it"],
-  trust_heredada: ["Muestra un secreto (cliente anterior)", "Shows a secret (client from before)"],
+  trust_heredada: ["Muestra un secreto (clientes anteriores)", "Shows a secret (earlier clients)"],
   keys: ["Claves", "Keys"],
   keys_of: ["Claves de {0}", "Keys of {0}"],
   kid: ["Clave", "Key"],

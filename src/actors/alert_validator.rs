@@ -325,15 +325,13 @@ impl AlertValidator {
             "la empresa no tiene ese tipo de alarma activo",
         );
         let kind = kind.ok_or_else(|| refuse(unknown, false))?;
-        let odd = Rejected::new(Reason::Form, "un texto tiene caracteres no permitidos");
-        let content = told.content().ok_or_else(|| refuse(odd, false))?;
         let claims = Claims {
             audience: self.desk.parts.installation.to_string(),
             subject,
             seq: pass.number_of(&digest),
             issued_at: submission.received_at.div_euclid(1_000_000),
             kind,
-            content,
+            content: told.content(),
         };
         Ok(Admitted {
             registry,

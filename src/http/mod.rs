@@ -187,9 +187,6 @@ fn parameters_of(path: &str) -> &'static [&'static str] {
         "/api/v1/logs/{registro}" => &[
             "nivel", "texto", "desde", "hasta", "limite", "cursor", "despues",
         ],
-        "/api/mqtt-alerts" => &["page", "limit"],
-        "/api/mqtt-alerts/verify-hardware" => &["hardware_nombre"],
-        "/api/mqtt-alerts/verify-empresa-sede" => &["empresa_nombre", "sede"],
         "/api/v1/auditoria" => &["usuario", "desde", "hasta", "limite", "cursor"],
         _ => &["limite", "cursor"],
     }

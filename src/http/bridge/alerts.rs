@@ -6,7 +6,7 @@ use crate::desk::Desk;
 use crate::domain::AlertChange;
 use crate::domain::token::Token;
 use crate::http::answer::{ApiError, respond, respond_taken};
-use crate::http::extract::{JsonBody, ObjectBody, Query, Visitor};
+use crate::http::extract::{JsonBody, ObjectBody, Visitor};
 use crate::http::identify::bearer;
 use crate::wire::bridge_alerts::{AuthenticateBody, Bad, split_token};
 use crate::wire::events::json;
@@ -19,6 +19,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse, Route, web};
 use bytes::Bytes;
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// What all addresses of these clients start with.
 const STARTS: [&str; 2] = ["/api/hardware-auth/", "/api/mqtt-alerts"];
@@ -85,24 +86,42 @@ async fn take(
     respond_taken(visitor.language, answer)
 }
 
+/// The query as it comes: what these clients send besides is passed over.
+fn query(request: &HttpRequest) -> HashMap<String, String> {
+    let pairs = web::Query::<HashMap<String, String>>::from_query(request.query_string());
+    pairs.map(web::Query::into_inner).unwrap_or_default()
+}
+
+/// The parameter called `name`, which must be there.
+fn needed(request: &HttpRequest, name: &str) -> Result<String, ApiError> {
+    let found = query(request).remove(name).filter(|text| !text.is_empty());
+    found.ok_or_else(|| {
+        let reason = Reason::from(("falta", "it is missing")).about(name);
+        let problem = Problem::of(ProblemKind::InvalidParameter).because(reason);
+        ApiError::new(request, problem)
+    })
+}
+
 /// Lists alerts by the page.
 async fn list(
     desk: web::Data<Desk>,
     visitor: Visitor,
-    query: Query,
+    request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (page, limit) = (query.text("page"), query.text("limit"));
-    let answer = desk.page_alerts(&visitor.caller, page, limit).await;
-    respond(StatusCode::OK, visitor.language, answer)
+    let query = query(&request);
+    let text = |name: &str| query.get(name).map_or("", String::as_str);
+    let answer = desk.page_alerts(&visitor.caller, text("page"), text("limit"));
+    respond(StatusCode::OK, visitor.language, answer.await)
 }
 
 /// Says whether a device is there.
 async fn verify_device(
     desk: web::Data<Desk>,
     visitor: Visitor,
-    query: Query,
+    request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let answer = desk.check_device(&visitor.caller, query.text("hardware_nombre"));
+    let device = needed(&request, "hardware_nombre")?;
+    let answer = desk.check_device(&visitor.caller, &device);
     respond(StatusCode::OK, visitor.language, answer)
 }
 
@@ -110,10 +129,11 @@ async fn verify_device(
 async fn verify_place(
     desk: web::Data<Desk>,
     visitor: Visitor,
-    query: Query,
+    request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (company, site) = (query.text("empresa_nombre"), query.text("sede"));
-    let answer = desk.check_place(&visitor.caller, company, site);
+    let company = needed(&request, "empresa_nombre")?;
+    let site = needed(&request, "sede")?;
+    let answer = desk.check_place(&visitor.caller, &company, &site);
     respond(StatusCode::OK, visitor.language, answer)
 }
 
