@@ -9,6 +9,7 @@ use crate::actors::alert_log::AlertLog;
 use crate::actors::alert_validator::{AlertValidator, ValidatorParts};
 use crate::actors::alert_watch::{AlertWatch, Hearing};
 use crate::actors::doorkeeper::{self, Doorkeeper, DoorkeeperParts, Trail};
+use crate::actors::legacy_gate::LegacyGate;
 use crate::actors::metrics::{KeepHistory, MetricsActor, MetricsParts};
 use crate::actors::mqtt_intake::{IntakeParts, MqttIntake, StopListening};
 use crate::actors::mqtt_publisher::{Drain, MqttPublisher, PublisherParts};
@@ -159,6 +160,7 @@ impl Application {
             intake,
             statuses,
             doorkeeper,
+            legacy,
             trail,
         } = actors;
         let view = Arc::clone(&storage.hub);
@@ -171,6 +173,7 @@ impl Application {
             clock.clone(),
         );
         let desk = Desk::new(DeskParts {
+            legacy,
             logs: LogFolder::new(config.log_dir.clone()),
             accounts,
             statistics,
@@ -183,7 +186,6 @@ impl Application {
             cedula_check: config.cedula_check,
             clock: clock.clone(),
             instruments: instruments.clone(),
-            device_rate: config.device_rate,
             installation: config.installation.clone(),
         });
         let limits = Limits::new(config.address_rate, config.principal_rate);
@@ -200,11 +202,7 @@ impl Application {
             limits,
             clock: clock.clone(),
         };
-        let bridge = config.legacy_api.then(|| Bridge {
-            trusted: Arc::new(config.trusted.clone()),
-            view: Arc::clone(&view),
-            zone: config.zone.clone(),
-        });
+        let bridge = bridge_of(&config, &view);
         let tcp = serve_terminals(&config, tcp, (&lobby, &door), view).await?;
         let parts = HttpParts {
             desk,
@@ -477,6 +475,7 @@ struct Actors {
     intake: Option<Addr<MqttIntake>>,
     statuses: Arc<StatusBoard>,
     doorkeeper: Addr<Doorkeeper>,
+    legacy: Addr<LegacyGate>,
     trail: Trail,
 }
 
@@ -516,6 +515,7 @@ fn start_actors(
         StatisticsActor::new(feeds.clone(), hub.clone(), publisher.clone(), clock.clone()).start();
     let accounts = AccountActor::new(writer.clone(), readers.clone()).start();
     let (doorkeeper, trail) = start_doorkeeper(config, clock, storage);
+    let legacy = LegacyGate::new(Arc::clone(view), clock.clone(), trail.clone());
     let statuses = Arc::new(StatusBoard::default());
     let hearing = Arc::new(Hearing::deaf());
     let validator = AlertValidator::new(ValidatorParts {
@@ -569,6 +569,7 @@ fn start_actors(
         intake,
         statuses,
         doorkeeper,
+        legacy: legacy.start(),
         trail,
     })
 }
@@ -623,6 +624,15 @@ fn publisher_id(client_id: &str, lane: i32) -> String {
         0 => client_id.to_owned(),
         lane => format!("{client_id}-carril-{lane}"),
     }
+}
+
+/// What clients from before Atalaya are served with, if they are.
+fn bridge_of(config: &Config, view: &Arc<HubView>) -> Option<Bridge> {
+    config.legacy_api.then(|| Bridge {
+        trusted: Arc::new(config.trusted.clone()),
+        view: Arc::clone(view),
+        zone: config.zone.clone(),
+    })
 }
 
 fn start_doorkeeper(

@@ -206,9 +206,9 @@ pub struct ServeArgs {
     )]
     pub allowed_origins: Vec<String>,
 
-    /// Whether the REST and the Socket.IO of the web front end from before Atalaya are served, to
-    /// whoever comes from a network of `TCP_TRUSTED` or shows a token; off where it is not said, on
-    /// under `--demo`
+    /// Whether the REST and the Socket.IO of the web front end from before Atalaya are served, and the
+    /// REST of the alert clients of then, to whoever comes from a network of `TCP_TRUSTED` or shows a
+    /// token; off where it is not said, on under `--demo`
     #[arg(long, env = "LEGACY_API", value_enum, help_heading = "Network")]
     pub legacy_api: Option<Switch>,
 

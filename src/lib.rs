@@ -35,7 +35,9 @@
 //! the news for people are computed from that entry of the journal ([`wire::alerts`]), so they
 //! survive whatever happens next. Only then is the message acknowledged to the broker.
 //! A device that cannot sign, and for which the broker vouches, sends the claims alone; they have no
-//! signature to check and are judged alike.
+//! signature to check and are judged alike. A device from before Atalaya shows a secret for a token
+//! ([`actors::legacy_gate`]) and the token with each alert, in words of its own
+//! ([`wire::bridge_alerts`]); from there on it is an alert like any other.
 //!
 //! Devices and web front ends from before Atalaya come in by `http::bridge`, terminals by [`tcp`]; what
 //! they ask is asked of the same desk.

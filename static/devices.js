@@ -1,4 +1,5 @@
-// Devices: what is registered, how it is, its keys and its password at the broker.
+// Devices: what is registered, how it is, its keys, its password at the broker, and its secret where it
+// is one from before Atalaya.
 
 import { statusOf } from "./board.js";
 import { slug } from "./companies.js";
@@ -23,7 +24,8 @@ export function open(root) {
       [t("type"), (one) => one.tipo], [t("status"), (one) => h("span", { class: `status ${statusOf(one)}` }, t(statusOf(one)))],
       [t("last_sign"), (one) => moment(one.ultima_senal)], [t("trust"), (one) => one.confianza],
       [t("keys"), (one) => String(one.claves.filter((key) => !key.revocada).length)]],
-    actions: manages ? () => [[t("edit"), edit], [t("keys"), keys], [t("broker_password"), password]] : undefined,
+    actions: manages ? (one) => [[t("edit"), edit], [t("keys"), keys], [t("broker_password"), password],
+      one.confianza === "heredada" && [t("legacy_secret"), legacySecret]] : undefined,
   });
   return table;
 }
@@ -103,5 +105,15 @@ async function password(device) {
     submit: () => call("POST", path(["hardware", device.hardware, "contrasena_mqtt"]), { body: {} }),
   });
   if (made) await secretDialog(t("broker_password"), t("shown_once"), made.contrasena);
+  return made;
+}
+
+async function legacySecret(device) {
+  const made = await dialog({
+    title: t("legacy_secret"), danger: Boolean(device.secreto_heredado), confirm: t("make_secret"),
+    body: h("p", {}, t(device.secreto_heredado ? "legacy_secret_again" : "legacy_secret_first", device.hardware)),
+    submit: () => call("POST", path(["hardware", device.hardware, "secreto_heredado"]), { body: {} }),
+  });
+  if (made) await secretDialog(t("legacy_secret"), t("shown_once"), made.secreto);
   return made;
 }

@@ -323,6 +323,10 @@ export const TEXTS = {
   enrol_hint: ["«atalaya device enrol» crea y registra la clave en un paso.", "“atalaya device enrol” makes and registers a key in one step."],
   broker_password: ["Contraseña del broker", "Broker password"],
   broker_password_first: ["Crear una contraseña para que {0} entre al broker.", "Make a password for {0} to sign in at the broker."],
+  legacy_secret: ["Secreto heredado", "Legacy secret"],
+  legacy_secret_first: ["Crear el secreto con el que {0} obtiene sus tokens.", "Make the secret for which {0} gets its tokens."],
+  legacy_secret_again: ["{0} ya tiene un secreto: uno nuevo lo reemplaza y termina sus tokens.", "{0} has a secret already: a new one replaces it and ends its tokens."],
+  make_secret: ["Crear secreto", "Make secret"],
   broker_password_again: ["{0} ya tiene una contraseña: una nueva la reemplaza y lo desconecta.", "{0} has a password already: a new one replaces it and disconnects it."],
   make_password: ["Crear contraseña", "Make password"],
 

@@ -9,7 +9,8 @@ use super::mqtt_publisher::{Answer, MqttPublisher};
 use crate::clock::Clock;
 use crate::config::DeviceRate;
 use crate::contained::contain;
-use crate::domain::registry::DeviceKey;
+use crate::domain::legacy::LegacyPass;
+use crate::domain::registry::{DeviceKey, HEARTBEAT};
 use crate::domain::validation::{
     self, Claims, Located, PlainMessage, Proof, Reason, Rejected, SignedMessage,
 };
@@ -18,7 +19,7 @@ use crate::instruments::Instruments;
 use crate::storage::hub::{Intent, Suspect, Verdict, Verified, intent_of, quarantine};
 use crate::storage::{HubAnswer, HubCommand, HubOrder, HubRefusal, HubView, WriteError, Writer};
 use crate::wire::alerts::{Outcome, ReplyBody};
-use crate::wire::{jws, topics};
+use crate::wire::{bridge_alerts, jws, topics};
 use actix::prelude::*;
 use bytes::Bytes;
 use governor::clock::DefaultClock;
@@ -28,7 +29,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 /// Messages that wait for this actor; each is handled in microseconds.
@@ -62,6 +63,20 @@ pub struct SubmitAlert {
     pub message: Bytes,
     /// The device whose topic it arrived on, if it arrived on a topic.
     pub topic: Option<DeviceAddress>,
+    /// Through which edge.
+    pub channel: Channel,
+    /// When it arrived, in microseconds since 1970 UTC.
+    pub received_at: i64,
+}
+
+/// Hands in an alert of a device from before Atalaya, which has shown its token.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Submitted, SubmitError>")]
+pub struct SubmitLegacyAlert {
+    /// Whom the token lets in.
+    pub pass: LegacyPass,
+    /// The message, without the token.
+    pub message: Bytes,
     /// Through which edge.
     pub channel: Channel,
     /// When it arrived, in microseconds since 1970 UTC.
@@ -258,11 +273,96 @@ impl AlertValidator {
             let rejected = Rejected::new(Reason::Identity, detail);
             return Err(refuse(rejected, Some(message.claims.seq), false));
         }
+        let device = located.device.row;
         Ok(Admitted {
             registry: Arc::clone(registry),
             located,
-            evidence: Evidence::Vouched(message),
+            evidence: Evidence::Vouched(message, Proof::Broker(device)),
         })
+    }
+
+    /// The same for a message in the words of before, whose device has shown its token. It must be of
+    /// that device; what it does not say is the device's own.
+    fn admit_legacy(
+        &self,
+        submission: &SubmitAlert,
+        pass: &LegacyPass,
+    ) -> Result<Admitted, Box<Refusal>> {
+        let registry = self.desk.parts.view.registry();
+        let proof = Proof::Legacy(pass.clone());
+        let device = registry.device_at(pass.device);
+        let claimed = device.and_then(|device| registry.address_of(device));
+        let digest = jws::digest(&submission.message);
+        let refuse = |rejected, silently| {
+            Box::new(Refusal {
+                rejected,
+                envelope: Envelope {
+                    seq: None,
+                    digest,
+                    claimed: claimed.clone(),
+                },
+                silently,
+            })
+        };
+        let crowded = |rejected| refuse(rejected, self.is_crowded());
+        let subject = claimed
+            .clone()
+            .ok_or_else(|| crowded(validation::UNKNOWN_DEVICE))?;
+        let located = validation::locate(&registry, &subject).map_err(crowded)?;
+        proof.holds(&registry, &located.device).map_err(crowded)?;
+        self.throttle(&located)
+            .map_err(|Throttled { rejected, silently }| refuse(rejected, silently))?;
+        let told = bridge_alerts::parse(&submission.message).map_err(|r| refuse(r, false))?;
+        if !told.is_of(&located) {
+            return Err(refuse(validation::SPOKE_FOR_ANOTHER, false));
+        }
+        let company = located.company.row;
+        let kind = told.kinds().into_iter().find(|kind| {
+            kind.as_str() == HEARTBEAT || validation::kind_of(&registry, company, kind).is_ok()
+        });
+        let unknown = Rejected::new(
+            Reason::Kind,
+            "la empresa no tiene ese tipo de alarma activo",
+        );
+        let kind = kind.ok_or_else(|| refuse(unknown, false))?;
+        let claims = Claims {
+            audience: self.desk.parts.installation.to_string(),
+            subject,
+            seq: pass.number_of(&digest),
+            issued_at: submission.received_at.div_euclid(1_000_000),
+            kind,
+            content: told.content(),
+        };
+        Ok(Admitted {
+            registry,
+            located,
+            evidence: Evidence::Vouched(PlainMessage { claims, digest }, proof),
+        })
+    }
+
+    /// Takes what was admitted further, and tells of what was not.
+    fn decide(
+        &self,
+        submission: SubmitAlert,
+        permit: OwnedSemaphorePermit,
+        admitted: Result<Admitted, Box<Refusal>>,
+    ) -> ResponseFuture<Result<Submitted, SubmitError>> {
+        let desk = Arc::clone(&self.desk);
+        match admitted {
+            Ok(admitted) => Box::pin(async move {
+                let _permit = permit;
+                desk.pass(submission, admitted).await
+            }),
+            Err(refusal) => {
+                let Refusal {
+                    rejected,
+                    envelope,
+                    silently,
+                } = *refusal;
+                let submitted = desk.refuse(&submission, &envelope, rejected, silently);
+                Box::pin(std::future::ready(Ok(submitted)))
+            }
+        }
     }
 
     /// Whether a device sends too much.
@@ -294,22 +394,22 @@ struct Admitted {
 enum Evidence {
     /// A signature, to be checked with this key.
     Signed(SignedMessage, Arc<DeviceKey>),
-    /// That the broker let it through.
-    Vouched(PlainMessage),
+    /// That somebody vouches for it: the broker, which let it through, or a token.
+    Vouched(PlainMessage, Proof),
 }
 
 impl Evidence {
     fn claims(&self) -> &Claims {
         match self {
             Self::Signed(message, _) => &message.claims,
-            Self::Vouched(message) => &message.claims,
+            Self::Vouched(message, _) => &message.claims,
         }
     }
 
     const fn digest(&self) -> [u8; 32] {
         match self {
             Self::Signed(message, _) => message.digest,
-            Self::Vouched(message) => message.digest,
+            Self::Vouched(message, _) => message.digest,
         }
     }
 }
@@ -575,9 +675,8 @@ fn verified(
             let proof = Proof::Signature(key);
             (purpose, message.claims, message.digest, proof)
         }
-        Evidence::Vouched(PlainMessage { claims, digest }) => {
+        Evidence::Vouched(PlainMessage { claims, digest }, proof) => {
             let purpose = validation::purpose_of(&registry, &claims, company, installation, now)?;
-            let proof = Proof::Broker(located.device.row);
             (purpose, claims, digest, proof)
         }
     };
@@ -693,22 +792,26 @@ impl Handler<SubmitAlert> for AlertValidator {
         let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
             return Box::pin(async { Err(SubmitError::Overloaded) });
         };
-        let desk = Arc::clone(&self.desk);
-        match self.admit(&submission) {
-            Ok(admitted) => Box::pin(async move {
-                let _permit = permit;
-                desk.pass(submission, admitted).await
-            }),
-            Err(refusal) => {
-                let Refusal {
-                    rejected,
-                    envelope,
-                    silently,
-                } = *refusal;
-                let submitted = desk.refuse(&submission, &envelope, rejected, silently);
-                Box::pin(std::future::ready(Ok(submitted)))
-            }
-        }
+        let admitted = self.admit(&submission);
+        self.decide(submission, permit, admitted)
+    }
+}
+
+impl Handler<SubmitLegacyAlert> for AlertValidator {
+    type Result = ResponseFuture<Result<Submitted, SubmitError>>;
+
+    fn handle(&mut self, asked: SubmitLegacyAlert, _: &mut Self::Context) -> Self::Result {
+        let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
+            return Box::pin(async { Err(SubmitError::Overloaded) });
+        };
+        let submission = SubmitAlert {
+            message: asked.message,
+            topic: None,
+            channel: asked.channel,
+            received_at: asked.received_at,
+        };
+        let admitted = self.admit_legacy(&submission, &asked.pass);
+        self.decide(submission, permit, admitted)
     }
 }
 

@@ -6,10 +6,10 @@ mod throttle;
 mod trail;
 
 pub use hashing::{Busy, hash};
+pub(super) use throttle::Throttle;
 pub use trail::Trail;
 
 use self::hashing::Hashing;
-use self::throttle::Throttle;
 use self::trail::Tally;
 use crate::clock::Clock;
 use crate::domain::device::Secret;

@@ -14,6 +14,7 @@ pub mod alert_log;
 pub mod alert_validator;
 pub mod alert_watch;
 pub mod doorkeeper;
+pub mod legacy_gate;
 pub mod metrics;
 pub mod mqtt_intake;
 pub mod mqtt_publisher;

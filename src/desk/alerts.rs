@@ -452,7 +452,7 @@ fn answer_submitted(submitted: Submitted) -> Result<(Reply, bool), Failure> {
     Err(problem.into())
 }
 
-fn unsubmitted(error: SubmitError) -> Failure {
+pub(super) fn unsubmitted(error: SubmitError) -> Failure {
     match error {
         SubmitError::Overloaded => ProblemKind::Overloaded,
         SubmitError::Unavailable => ProblemKind::StorageUnavailable,
@@ -593,7 +593,7 @@ pub(super) fn moment(name: &'static str, text: &str) -> Result<Option<i64>, Fail
     Ok(Some(parsed.as_microsecond()))
 }
 
-pub(crate) fn alert_resource(alert: AlertView) -> AlertResource {
+pub(super) fn alert_resource(alert: AlertView) -> AlertResource {
     let raw = |text: Option<String>| RawValue::from_string(text?).ok();
     AlertResource {
         alerta_id: alert.id,
@@ -706,6 +706,6 @@ pub(super) fn prose(field: &str, text: &str) -> Result<Prose, Failure> {
     Prose::parse(text).map_err(|error| invalid_value(Reason::from(error).about(field)))
 }
 
-fn alert_id(text: &str) -> Result<Uuid, Failure> {
+pub(super) fn alert_id(text: &str) -> Result<Uuid, Failure> {
     Uuid::parse_str(text).map_err(|_| ProblemKind::UnknownAlert.into())
 }

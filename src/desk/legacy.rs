@@ -1,379 +1,246 @@
-//! Devices from before Atalaya at the desk: they show a secret, get a token for a while, and raise
-//! alerts with it.
-//!
-//! Tokens live here and in no table: they are good for five minutes, and a device asks for another
-//! when its own is not good any more, after a restart too.
+//! Alert clients from before Atalaya at the desk: their devices, and the people who watch them.
 
-use super::{Answer, Caller, Desk, Failure};
-use crate::domain::device::PasswordDigest;
-use crate::domain::registry::{Device, Registry};
-use crate::domain::token::{Token, TokenDigest, TokenUse};
-use crate::domain::{
-    Action, AlertChange, DeviceAddress, Identity, Principal, Reach, Resource, Slug,
+use super::alerts::{alert_id, alert_resource, unsubmitted};
+use super::{Answer, Caller, Desk, Failure, PAGE_MAX, allow, invalid_parameter, reply, within};
+use crate::actors::alert_validator::SubmitLegacyAlert;
+use crate::actors::legacy_gate::{Kept, LIFE_SECONDS, LetDeviceIn, LetIn, ShowToken};
+use crate::domain::token::Token;
+use crate::domain::validation::{Reason as Why, Rejected, SPOKE_FOR_ANOTHER};
+use crate::domain::{Action, AlertChange, Reach, Registry, Resource, Slug};
+use crate::storage::alert_queries;
+use crate::wire::alerts::Outcome;
+use crate::wire::bridge_alerts::{
+    AuthenticateBody, AuthenticatedResource, BridgeAlert, DeviceCheck, DeviceSummary, Good,
+    Pagination, PlaceCheck, TakenResource, is_called,
 };
-use crate::network::KeyedLimit;
-use crate::storage::alert_queries::{self, AlertFilter, AlertView};
-use crate::storage::hub::Manual;
-use crate::storage::vault::random;
-use crate::storage::{HubAnswer, HubCommand};
-use crate::wire::bridge_alerts::{AuthenticationBody, Message, Pagination, Verified};
 use crate::wire::registry::StepBody;
-use crate::wire::{ProblemKind, jws};
-use governor::Quota;
-use std::collections::{HashMap, VecDeque};
-use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use uuid::Uuid;
+use crate::wire::{Problem, ProblemKind, Reason};
+use bytes::Bytes;
+use std::net::IpAddr;
 
-/// For how many seconds a token is good.
-pub const TOKEN_SECONDS: i64 = 300;
+/// Alerts on a page where it is not said how many.
+const PAGE: i64 = 20;
 
-/// Tokens of one device that are good at once; the oldest goes where there are more.
-const TOKENS_OF_DEVICE: usize = 4;
-
-/// Messages of a token that are remembered, so that a repeat makes no second alert.
-const REMEMBERED: usize = 64;
-
-/// Tries of one name to be let in, a second and at once. A secret cannot be guessed; this is for
-/// whoever tries all the same.
-const TRIES: (NonZeroU32, NonZeroU32) = (
-    NonZeroU32::MIN,
-    match NonZeroU32::new(10) {
-        Some(burst) => burst,
-        None => NonZeroU32::MIN,
-    },
-);
-
-/// The furthest page of a list, in alerts: whoever looks for older ones asks for a time.
-const FURTHEST: i64 = 100_000;
-
-/// What a token stands for.
-struct DevicePass {
-    device: Slug,
-    /// The secret that was shown for it: another one ends it.
-    secret: PasswordDigest,
-    expires_at: i64,
-    /// The messages that were taken with it, with the alerts that they made.
-    taken: VecDeque<([u8; 32], Uuid)>,
-}
-
-/// Who is let in, and how often they may try.
-pub(super) struct LegacyDoor {
-    passes: Mutex<HashMap<TokenDigest, DevicePass>>,
-    tries: KeyedLimit<String>,
-    alerts: KeyedLimit<i64>,
-}
-
-impl LegacyDoor {
-    /// A door through which a device may send so many alerts.
-    pub(super) fn new(rate: crate::config::DeviceRate) -> Self {
-        let (per_second, burst) = TRIES;
-        Self {
-            passes: Mutex::default(),
-            tries: KeyedLimit::new(Quota::per_second(per_second).allow_burst(burst)),
-            alerts: KeyedLimit::new(Quota::per_second(rate.per_second).allow_burst(rate.burst)),
-        }
-    }
-
-    fn passes(&self) -> MutexGuard<'_, HashMap<TokenDigest, DevicePass>> {
-        self.passes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A device that is let in.
-pub struct LetIn {
-    /// Its token.
-    pub token: Token,
-    /// Where it is.
-    pub address: DeviceAddress,
-}
-
-/// An alert that was taken.
-pub struct TakenAlert {
-    /// The alert, as it is.
-    pub alert: AlertView,
-    /// Whether this very message was taken before.
-    pub is_repeat: bool,
-}
+/// The last alert that a page may show, from the newest: whoever wants more has cursors in
+/// `GET /api/v1/alertas`, which cost the same however far they have come.
+const DEPTH: i64 = 100_000;
 
 impl Desk {
-    /// Lets in a device that shows its secret. Who is not there answers like whose secret is wrong.
+    /// Gives a device from before Atalaya a token for its secret.
     ///
     /// # Errors
-    /// 401, 429.
-    pub fn let_device_in(&self, body: &AuthenticationBody) -> Result<LetIn, Failure> {
-        let tried = self.legacy.tries.check(&body.hardware_nombre);
-        tried.map_err(|seconds| {
-            crate::wire::Problem::of(ProblemKind::TooManyRequests).after_seconds(seconds)
+    /// [`Failure`]: 401 whatever is wrong.
+    pub async fn let_device_in(&self, body: AuthenticateBody, address: Option<IpAddr>) -> Answer {
+        let asked = LetDeviceIn { body, address };
+        let let_in = within(self.parts.legacy.send(asked)).await?;
+        let LetIn {
+            token,
+            device,
+            company,
+            site,
+        } = let_in.map_err(|kept| -> Failure {
+            match kept {
+                Kept::Wrong => ProblemKind::WrongCredentials.into(),
+                Kept::TooOften(seconds) => Problem::of(ProblemKind::TooManyAttempts)
+                    .after_seconds(seconds)
+                    .into(),
+                Kept::Broken => ProblemKind::Internal.into(),
+            }
         })?;
-        let registry = self.parts.view.registry();
-        let known = device_called(&registry, body);
-        let secret = known.as_ref().map(|(_, _, secret)| *secret);
-        // The same work for those who are not there.
-        let shown = secret.unwrap_or(PasswordDigest::from_bytes([0; 32]));
-        let admits = shown.admits(body.secreto.as_bytes());
-        let Some((device, address, secret)) = known.filter(|_| admits) else {
-            return Err(ProblemKind::Unauthenticated.into());
-        };
-        let random = random().map_err(|error| {
-            log::error!("{error}");
-            ProblemKind::Internal
-        })?;
-        let token = Token::new(TokenUse::Device, random);
-        let now = self.parts.clock.now();
-        let mut passes = self.legacy.passes();
-        passes.retain(|_, pass| pass.expires_at > now);
-        let mut own: Vec<(i64, TokenDigest)> = passes
-            .iter()
-            .filter(|(_, pass)| pass.device == device.slug)
-            .map(|(digest, pass)| (pass.expires_at, *digest))
-            .collect();
-        own.sort_unstable();
-        for (_, digest) in own.iter().rev().skip(TOKENS_OF_DEVICE - 1) {
-            passes.remove(digest);
-        }
-        let pass = DevicePass {
-            device: device.slug.clone(),
-            secret,
-            expires_at: now + TOKEN_SECONDS * 1_000_000,
-            taken: VecDeque::new(),
-        };
-        passes.insert(token.digest(), pass);
-        Ok(LetIn { token, address })
+        reply(&Good::new(AuthenticatedResource {
+            token: token.reveal().to_owned(),
+            expires_in: LIFE_SECONDS,
+            hardware: DeviceSummary::new(&device, &company, &site),
+        }))
     }
 
-    /// Takes an alert of a device that shows its token.
+    /// Takes an alert in the words of before, of the device that `token` lets in. The second value is
+    /// whether it was new.
     ///
     /// # Errors
-    /// 401 where the token is not good, 403 where the message names another company, site or
-    /// device, 422 where the kind is not one of the company's, 429.
+    /// [`Failure`]: 401 where the token is not good, 403 where it speaks for another device.
     pub async fn take_legacy_alert(
         &self,
         caller: &Caller,
-        token: &str,
-        message: &Message,
-        digest: [u8; 32],
-    ) -> Result<TakenAlert, Failure> {
-        let invalid = || Failure::from(ProblemKind::InvalidToken);
-        let token = Token::parse(token).map_err(|_| invalid())?.digest();
+        token: Token,
+        message: Bytes,
+    ) -> Result<(super::Reply, bool), Failure> {
+        let pass = within(self.parts.legacy.send(ShowToken(token))).await?;
+        let pass = pass.ok_or(ProblemKind::InvalidToken)?;
+        let device = pass.device;
+        let submitted = within(self.parts.validator.send(SubmitLegacyAlert {
+            pass,
+            message,
+            channel: caller.channel,
+            received_at: self.parts.clock.now(),
+        }))
+        .await?
+        .map_err(unsubmitted)?;
+        if let Some(rejected) = submitted.rejected {
+            return Err(refused(rejected));
+        }
+        let told = submitted.reply;
+        let is_new = told.estado == Outcome::Accepted.name();
+        let alert = match told.alerta_id {
+            None => None,
+            Some(id) => {
+                self.read(move |c| alert_queries::alert(c, &Reach::All, id))
+                    .await?
+            }
+        };
         let registry = self.parts.view.registry();
-        let (device, known) = self
-            .device_of(&registry, &token, &digest)
-            .ok_or_else(invalid)?;
-        let reach = Reach::All;
-        if let Some(id) = known {
-            let alert = self.legacy_alert(&reach, id).await?;
-            return Ok(TakenAlert {
-                alert,
-                is_repeat: true,
-            });
-        }
-        let limited = self.legacy.alerts.check(&device.row);
-        limited.map_err(|seconds| {
-            crate::wire::Problem::of(ProblemKind::TooManyRequests).after_seconds(seconds)
-        })?;
-        let address = registry.address_of(&device).ok_or_else(invalid)?;
-        if !names(&registry, &device, &address, message) {
-            return Err(ProblemKind::Forbidden.into());
-        }
-        let command = HubCommand::Raise(manual(&device, message)?);
-        let caller = Caller {
-            identity: Arc::new(Identity {
-                principal: Principal::Device,
-                grants: Vec::new(),
-                must_change: false,
-            }),
-            ..caller.clone()
-        };
-        let HubAnswer::Alert { id, .. } = self.order(&caller, command).await? else {
-            return Err(ProblemKind::Internal.into());
-        };
-        if let Some(pass) = self.legacy.passes().get_mut(&token) {
-            if pass.taken.len() >= REMEMBERED {
-                pass.taken.pop_front();
-            }
-            pass.taken.push_back((digest, id));
-        }
-        let alert = self.legacy_alert(&reach, id).await?;
-        Ok(TakenAlert {
-            alert,
-            is_repeat: false,
-        })
+        let address = registry
+            .device_at(device)
+            .and_then(|device| registry.address_of(device))
+            .ok_or(ProblemKind::Internal)?;
+        let answer = reply(&Good::new(TakenResource {
+            id: told.alerta_id,
+            estado: told.estado,
+            tipo_alarma: alert.as_ref().map(|alert| alert.kind.clone()),
+            prioridad: alert.as_ref().map(|alert| alert.priority.name()),
+            empresa: address.company.to_string(),
+            sede: address.site.to_string(),
+            hardware: address.device.to_string(),
+            timestamp: told.timestamp,
+        }))?;
+        Ok((answer, is_new))
     }
 
-    /// The device whose token it is, if that is still good, and the alert that this very message
-    /// has made.
-    fn device_of(
-        &self,
-        registry: &Registry,
-        token: &TokenDigest,
-        digest: &[u8; 32],
-    ) -> Option<(Arc<Device>, Option<Uuid>)> {
-        let now = self.parts.clock.now();
-        let passes = self.legacy.passes();
-        let pass = passes.get(token).filter(|pass| pass.expires_at > now)?;
-        let device = Arc::clone(registry.device(&pass.device)?);
-        let secret = registry.legacy_secret_of(&device)?;
-        let is_heard = device.active && secret == pass.secret;
-        let made = pass.taken.iter().find(|(taken, _)| taken == digest);
-        is_heard.then(|| (device, made.map(|(_, id)| *id)))
-    }
-
-    async fn legacy_alert(&self, reach: &Reach, id: Uuid) -> Result<AlertView, Failure> {
-        let reach = reach.clone();
-        let found = self
-            .read(move |c| alert_queries::alert(c, &reach, id))
-            .await?;
-        Ok(found.ok_or(ProblemKind::UnknownAlert)?)
-    }
-
-    /// Resolves an alert that is open. One that is over stays so: what happens again is another.
-    ///
-    /// # Errors
-    /// [`Failure`], 409 where it is over.
-    pub async fn resolve_open(&self, caller: &Caller, id: &str) -> Answer {
-        let within = super::allow(caller, Action::HandleAlert, Resource::Any)?;
-        if let Ok(id) = id.parse() {
-            let alert = self.legacy_alert(&within, id).await?;
-            if !alert.state.is_open() {
-                return Err(ProblemKind::WrongStep.into());
-            }
-        }
-        let nothing = StepBody::default();
-        self.step_alert(caller, id, AlertChange::Resolved, &nothing)
-            .await
-    }
-
-    /// Whether a device is registered and heard, as far as the caller sees.
+    /// Whether a device is there, as far as the caller may know.
     ///
     /// # Errors
     /// [`Failure`].
-    pub fn verify_device(&self, caller: &Caller, name: &str) -> Result<Verified, Failure> {
-        let within = super::allow(caller, Action::ReadRegistry, Resource::Any)?;
+    pub fn check_device(&self, caller: &Caller, name: &str) -> Answer {
+        let within = allow(caller, Action::ReadRegistry, Resource::Any)?;
         let registry = self.parts.view.registry();
-        let device = Slug::parse(name).ok();
-        let device = device.and_then(|slug| registry.device(&slug).cloned());
-        let device = device.filter(|device| within.has_company(device.company));
-        Ok(Verified {
-            existe: device.is_some(),
-            activo: device.is_some_and(|device| is_heard(&registry, &device)),
-        })
+        let found = Slug::parse(name.trim()).ok();
+        let hardware = found.and_then(|name| summary(&registry, &within, &name));
+        reply(&Good::new(DeviceCheck {
+            existe: hardware.is_some(),
+            activo: hardware.as_ref().is_some_and(|device| device.activo),
+            hardware,
+        }))
     }
 
-    /// Whether a site of a company is registered and active, as far as the caller sees.
+    /// Whether a company and its site are there, as far as the caller may know. Each may be called by
+    /// either of its names.
     ///
     /// # Errors
     /// [`Failure`].
-    pub fn verify_site(
-        &self,
-        caller: &Caller,
-        company: &str,
-        site: &str,
-    ) -> Result<Verified, Failure> {
-        let within = super::allow(caller, Action::ReadRegistry, Resource::Any)?;
+    pub fn check_place(&self, caller: &Caller, company: &str, site: &str) -> Answer {
+        let within = allow(caller, Action::ReadRegistry, Resource::Any)?;
         let registry = self.parts.view.registry();
-        let found = registry.sites().find(|known| {
-            let above = registry.company_at(known.company);
-            let is_of =
-                above.is_some_and(|above| is_called(company, &above.slug, above.name.as_str()));
-            is_of && is_called(site, &known.slug, known.name.as_str())
+        let company = registry.companies().find(|known| {
+            within.has_company(known.row) && is_called(&known.slug, known.name.as_str(), company)
         });
-        let found = found.filter(|site| within.has_company(site.company));
-        let above = found.and_then(|site| registry.company_at(site.company));
-        Ok(Verified {
-            existe: found.is_some(),
-            activo: found.is_some_and(|site| site.active) && above.is_some_and(|c| c.active),
-        })
+        let Some(company) = company else {
+            return reply(&Good::new(PlaceCheck::default()));
+        };
+        let site = registry.sites().find(|known| {
+            known.company == company.row && is_called(&known.slug, known.name.as_str(), site)
+        });
+        reply(&Good::new(PlaceCheck {
+            existe: site.is_some(),
+            activo: site.is_some_and(|site| site.active && company.active),
+            empresa: Some(company.slug.to_string()),
+            sede: site.map(|site| site.slug.to_string()),
+        }))
     }
 
-    /// A page of alerts, newest first, with how many there are.
+    /// A page of alerts by its number, newest first.
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn page_of_alerts(
-        &self,
-        caller: &Caller,
-        page: i64,
-        limit: i64,
-    ) -> Result<(Vec<AlertView>, Pagination), Failure> {
-        let within = super::allow(caller, Action::ReadAlerts, Resource::Any)?;
-        let skipped = (page - 1).saturating_mul(limit);
-        if page < 1 || !(1..=100).contains(&limit) || skipped > FURTHEST {
-            return Err(super::invalid_parameter((
-                "page: desde 1; limit: de 1 a 100",
-                "page: from 1 on; limit: 1 to 100",
+    pub async fn page_alerts(&self, caller: &Caller, page: &str, limit: &str) -> Answer {
+        let within = allow(caller, Action::ReadAlerts, Resource::Any)?;
+        let page = positive("page", page, 1)?;
+        // Clients from before ask for as many as they like, and are told how many they get.
+        let limit = positive("limit", limit, PAGE)?.min(i64::from(PAGE_MAX));
+        if page.saturating_mul(limit) > DEPTH {
+            return Err(invalid_parameter((
+                "page: más allá de las últimas 100000 alertas; use GET /api/v1/alertas",
+                "page: beyond the last 100000 alerts; use GET /api/v1/alertas",
             )));
         }
         let (found, total) = self
-            .read(move |c| {
-                let total = alert_queries::count(c, &within)?;
-                let Some(first) = alert_queries::row_after(c, &within, skipped)? else {
-                    return Ok((Vec::new(), total));
-                };
-                let all = AlertFilter::default();
-                let found = alert_queries::alerts(c, &within, &all, first + 1, limit)?;
-                Ok((found, total))
-            })
+            .read(move |c| alert_queries::alert_page(c, &within, page - 1, limit))
             .await?;
-        Ok((found, Pagination::new(page, limit, total)))
+        let alerts: Vec<BridgeAlert> = found
+            .into_iter()
+            .map(|alert| alert_resource(alert).into())
+            .collect();
+        let pages = Pagination {
+            page,
+            limit,
+            total,
+            pages: total.saturating_add(limit - 1) / limit,
+        };
+        reply(&Good::page(alerts, pages))
+    }
+
+    /// Acknowledges an alert, or resolves one that is open.
+    ///
+    /// # Errors
+    /// [`Failure`]: 409 where it is over.
+    pub async fn step_legacy_alert(
+        &self,
+        caller: &Caller,
+        id: &str,
+        change: AlertChange,
+    ) -> Answer {
+        let within = allow(caller, Action::HandleAlert, Resource::Any)?;
+        let id = alert_id(id)?;
+        let find = move |c: &mut _| alert_queries::alert(c, &Reach::All, id);
+        let found = self
+            .read(move |c| alert_queries::alert(c, &within, id))
+            .await?;
+        let state = found.ok_or(ProblemKind::UnknownAlert)?.state;
+        // To resolve twice is no mistake elsewhere; here it would be to open it again.
+        if !state.is_open() {
+            let reason = Reason::technical(state.name());
+            return Err(Problem::of(ProblemKind::WrongStep).because(reason).into());
+        }
+        let body = StepBody::default();
+        self.step_alert(caller, &id.to_string(), change, &body)
+            .await?;
+        let alert = self.read(find).await?.ok_or(ProblemKind::UnknownAlert)?;
+        reply(&Good::new(BridgeAlert::from(alert_resource(alert))))
     }
 }
 
-fn is_heard(registry: &Registry, device: &Device) -> bool {
-    let address = registry.address_of(device);
-    address.is_some_and(|address| crate::domain::validation::locate(registry, &address).is_ok())
-}
-
-/// Whether `text` is the name in topics or the name for people.
-fn is_called(text: &str, slug: &Slug, name: &str) -> bool {
-    text == slug.as_str() || text == name
-}
-
-/// The device that is asked for, if it is one of those and heard, with what it must show.
-fn device_called(
-    registry: &Registry,
-    body: &AuthenticationBody,
-) -> Option<(Arc<Device>, DeviceAddress, PasswordDigest)> {
-    let slug = Slug::parse(&body.hardware_nombre).ok()?;
-    let device = Arc::clone(registry.device(&slug)?);
-    let secret = registry.legacy_secret_of(&device)?;
-    let address = registry.address_of(&device)?;
+/// The device called `name`, if it is within reach.
+fn summary(registry: &Registry, within: &Reach, name: &Slug) -> Option<DeviceSummary> {
+    let device = registry.device(name)?;
     let company = registry.company_at(device.company)?;
-    let site = registry.site(device.company, &address.site)?;
-    let is_there = is_called(&body.empresa_nombre, &company.slug, company.name.as_str())
-        && is_called(&body.sede, &site.slug, site.name.as_str());
-    let is_let_in = is_there && is_heard(registry, &device);
-    is_let_in.then_some((device, address, secret))
+    let site = registry.site_at(device.site)?;
+    within
+        .has_company(company.row)
+        .then(|| DeviceSummary::new(device, company, site))
 }
 
-/// Whether a message names the device that it comes from, as far as it names any.
-fn names(registry: &Registry, device: &Device, address: &DeviceAddress, message: &Message) -> bool {
-    let Some(company) = registry.company_at(device.company) else {
-        return false;
-    };
-    let Some(site) = registry.site(device.company, &address.site) else {
-        return false;
-    };
-    let own = |text: &Option<String>, slug: &Slug, name: &str| {
-        text.as_deref()
-            .is_none_or(|text| is_called(text, slug, name))
-    };
-    let details = &message.details;
-    is_called(&message.company, &company.slug, company.name.as_str())
-        && own(&details.sede, &site.slug, site.name.as_str())
-        && own(&details.hardware_id, &device.slug, device.name.as_str())
-        && (details.hardware_id.is_some()
-            || own(&details.nombre, &device.slug, device.name.as_str()))
-}
-
-fn manual(device: &Device, message: &Message) -> Result<Manual, Failure> {
-    let location = message.location().map(|location| location.to_string());
-    let location = location.and_then(|text| serde_json::value::RawValue::from_string(text).ok());
-    let described = message.details.descripcion.as_deref();
-    let content = jws::content(described, location.as_deref(), None);
-    Ok(Manual {
-        device: device.slug.clone(),
-        kind: Slug::parse(message.kind()).map_err(|_| ProblemKind::MalformedBody)?,
-        content: content.ok_or(ProblemKind::MalformedBody)?,
+/// A number from 1 on, from the parameter called `name`.
+fn positive(name: &str, text: &str, unsaid: i64) -> Result<i64, Failure> {
+    if text.is_empty() {
+        return Ok(unsaid);
+    }
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| {
+        let reason = ("se espera un número desde 1", "expected a number from 1 on");
+        invalid_parameter(Reason::from(reason).about(name))
     })
+}
+
+/// Why an alert was not taken, to a client that knows nothing of reasons.
+fn refused(rejected: Rejected) -> Failure {
+    let kind = match rejected.reason {
+        Why::Limit => ProblemKind::RateLimited,
+        Why::Form => ProblemKind::MalformedBody,
+        Why::Size => ProblemKind::TooLarge,
+        Why::Identity if rejected == SPOKE_FOR_ANOTHER => ProblemKind::Forbidden,
+        Why::Identity => ProblemKind::InvalidToken,
+        _ => ProblemKind::AlertRejected,
+    };
+    Problem::of(kind)
+        .because(Reason::technical(rejected.reason.name()))
+        .into()
 }

@@ -6,23 +6,22 @@
 mod access;
 mod alerts;
 mod counter;
-pub mod legacy;
+mod legacy;
 mod logs;
 mod registry;
 mod rules;
 
-pub(crate) use alerts::alert_resource;
 pub use alerts::{AlertQuery, AlertRequest};
 pub use logs::LogQuery;
 
 use crate::actors::account::{AccountActor, FindAccount, ListMovements, PlaceOrder, ReadError};
 use crate::actors::alert_validator::AlertValidator;
 use crate::actors::doorkeeper::{Doorkeeper, Trail};
+use crate::actors::legacy_gate::LegacyGate;
 use crate::actors::session::sight;
 use crate::actors::session_hub::Pass;
 use crate::actors::statistics::{StatisticsActor, TakeStatistics};
 use crate::clock::Clock;
-use crate::config::DeviceRate;
 use crate::domain::{
     AccountId, Action, CedulaCheck, Channel, Command, Counter, Decision, Denied, Entry, Fact,
     IdempotencyKey, Identity, Money, Order, Outcome, Reach, Refusal, Resource, Slug, authorize,
@@ -146,6 +145,8 @@ pub struct DeskParts {
     pub validator: Addr<AlertValidator>,
     /// Where people sign in, and changes of access go.
     pub doorkeeper: Addr<Doorkeeper>,
+    /// Where devices from before Atalaya are let in.
+    pub legacy: Addr<LegacyGate>,
     /// Where it is seen who is let in.
     pub access: Arc<AccessView>,
     /// Where the registry is seen.
@@ -162,8 +163,6 @@ pub struct DeskParts {
     pub clock: Clock,
     /// What is counted.
     pub instruments: Instruments,
-    /// How many alerts a device from before Atalaya may send.
-    pub device_rate: DeviceRate,
     /// The installation, which messages of devices name as their audience.
     pub installation: Slug,
 }
@@ -177,7 +176,6 @@ pub struct Desk {
     parts: DeskParts,
     reads: Arc<Semaphore>,
     log_reads: Arc<Semaphore>,
-    legacy: Arc<legacy::LegacyDoor>,
     /// Orders that have been handed in and not answered.
     under_way: Arc<AtomicU64>,
 }
@@ -203,7 +201,6 @@ impl Desk {
     #[must_use]
     pub fn new(parts: DeskParts) -> Self {
         Self {
-            legacy: Arc::new(legacy::LegacyDoor::new(parts.device_rate)),
             parts,
             reads: Arc::new(Semaphore::new(READS)),
             log_reads: Arc::new(Semaphore::new(logs::READS)),

@@ -336,35 +336,34 @@ impl Desk {
         Ok(())
     }
 
-    /// Makes the secret that a device from before Atalaya shows, and ends the one before.
+    /// Makes the secret that a device from before Atalaya shows for a token, and ends the one before.
     ///
     /// # Errors
-    /// [`Failure`], 409 `no_es_heredado`.
+    /// [`Failure`].
     pub async fn set_legacy_secret(&self, caller: &Caller, name: &str) -> Answer {
         let device = self.device(caller, name, Action::ChangeRegistry).await?;
         let secret = Secret(random().map_err(|error| {
             log::error!("{error}");
             ProblemKind::Internal
         })?);
-        let shown = LegacySecretResource {
-            hardware: device.slug.clone(),
-            secreto: secret.reveal(),
-        };
-        let command = HubCommand::SetLegacySecret {
+        let command = HubCommand::SetSecret {
             device: slug("hardware", &device.slug)?,
             secret: Some(PasswordDigest::of(&secret)),
         };
         self.order(caller, command).await?;
-        reply(&shown)
+        reply(&LegacySecretResource {
+            hardware: device.slug,
+            secreto: secret.reveal(),
+        })
     }
 
-    /// Ends a device's secret: it is not let in any more.
+    /// Ends a device's secret, if it has one, and the tokens that it was given for it.
     ///
     /// # Errors
     /// [`Failure`].
     pub async fn remove_legacy_secret(&self, caller: &Caller, name: &str) -> Result<(), Failure> {
         let device = self.device(caller, name, Action::ChangeRegistry).await?;
-        let command = HubCommand::SetLegacySecret {
+        let command = HubCommand::SetSecret {
             device: slug("hardware", &device.slug)?,
             secret: None,
         };
@@ -418,6 +417,7 @@ impl Desk {
             ultima_senal: device.heard_at.map(Moment),
             silencioso: device.silent,
             contrasena_mqtt: device.password_changed_at.map(Moment),
+            secreto_heredado: device.secret_changed_at.map(Moment),
             claves: device.keys.into_iter().map(key_resource).collect(),
         }
     }

@@ -228,8 +228,11 @@ impl MessageRef {
     /// What proved that the message was its device's.
     #[must_use]
     pub fn trust(&self) -> Trust {
-        if self.key.as_str().starts_with(VOUCHED) {
+        let key = self.key.as_str();
+        if key.starts_with(VOUCHED) {
             Trust::Broker
+        } else if key.starts_with(LEGACY) {
+            Trust::Legacy
         } else {
             Trust::Signature
         }
@@ -242,6 +245,14 @@ const VOUCHED: &str = "broker-";
 /// What stands for a key where the broker vouches for the device at this row.
 pub(super) fn vouched_name(device: i64) -> Slug {
     Slug::numbered(VOUCHED, device)
+}
+
+/// The same where a device from before Atalaya showed its token.
+const LEGACY: &str = "heredada-";
+
+/// What stands for a key where the device at this row, one from before, showed its token.
+pub(super) fn legacy_name(device: i64) -> Slug {
+    Slug::numbered(LEGACY, device)
 }
 
 #[cfg(test)]

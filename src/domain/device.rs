@@ -113,7 +113,7 @@ impl PasswordDigest {
         Self(Sha256::digest(password).into())
     }
 
-    /// A digest that was kept.
+    /// A digest as it is kept.
     #[must_use]
     pub const fn from_bytes(digest: [u8; 32]) -> Self {
         Self(digest)

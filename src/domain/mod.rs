@@ -10,6 +10,7 @@ pub mod amount;
 pub mod command;
 pub mod device;
 pub mod journal;
+pub mod legacy;
 pub mod moving;
 pub mod name;
 pub mod password;

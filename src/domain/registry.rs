@@ -70,8 +70,8 @@ pub enum Trust {
     /// That the broker has let the device in, and nobody else speak on its topic. What is signed is
     /// taken all the same.
     Broker,
-    /// That it shows a secret of its own over the interface from before Atalaya. What is signed is
-    /// taken all the same.
+    /// A token that it got for its secret: it is one from before Atalaya, and speaks HTTP alone. What
+    /// is signed is taken all the same.
     Legacy,
 }
 
@@ -170,7 +170,7 @@ pub struct Registry {
     devices_at: HashMap<i64, Vec<i64>>,
     keys: HashMap<Slug, Arc<DeviceKey>>,
     passwords: HashMap<i64, PasswordDigest>,
-    legacy_secrets: HashMap<i64, PasswordDigest>,
+    secrets: HashMap<i64, PasswordDigest>,
     kinds: HashMap<(i64, Slug), Arc<AlertKind>>,
     rules: HashMap<i64, Arc<Rule>>,
     rules_of: HashMap<i64, Vec<Arc<Rule>>>,
@@ -272,17 +272,16 @@ impl Registry {
         keys
     }
 
-    /// What a device from before Atalaya shows, if it is one and has a secret.
-    #[must_use]
-    pub fn legacy_secret_of(&self, device: &Device) -> Option<PasswordDigest> {
-        let secret = self.legacy_secrets.get(&device.row).copied();
-        secret.filter(|_| device.trust == Trust::Legacy)
-    }
-
     /// What the device at `row` signs in with at the broker, if it may.
     #[must_use]
     pub fn password_of(&self, row: i64) -> Option<PasswordDigest> {
         self.passwords.get(&row).copied()
+    }
+
+    /// What the device at `row`, one from before Atalaya, shows for a token, if it may.
+    #[must_use]
+    pub fn secret_of(&self, row: i64) -> Option<PasswordDigest> {
+        self.secrets.get(&row).copied()
     }
 
     /// The kind called `code` of a company.
@@ -381,19 +380,19 @@ impl Registry {
         self.keys.remove(kid);
     }
 
-    /// Sets what a device from before Atalaya shows, or that it shows nothing.
-    pub fn set_legacy_secret(&mut self, row: i64, secret: Option<PasswordDigest>) {
-        match secret {
-            Some(secret) => self.legacy_secrets.insert(row, secret),
-            None => self.legacy_secrets.remove(&row),
-        };
-    }
-
     /// Sets what the device at `row` signs in with at the broker, or ends it.
     pub fn set_password(&mut self, row: i64, password: Option<PasswordDigest>) {
         match password {
             Some(password) => self.passwords.insert(row, password),
             None => self.passwords.remove(&row),
+        };
+    }
+
+    /// Sets what the device at `row` shows for a token, or ends it.
+    pub fn set_secret(&mut self, row: i64, secret: Option<PasswordDigest>) {
+        match secret {
+            Some(secret) => self.secrets.insert(row, secret),
+            None => self.secrets.remove(&row),
         };
     }
 

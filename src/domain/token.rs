@@ -18,7 +18,7 @@ pub enum TokenUse {
     Program,
     /// One WebSocket connection.
     Ticket,
-    /// A device from before Atalaya, for a while.
+    /// A device from before Atalaya, for a few minutes.
     Device,
 }
 

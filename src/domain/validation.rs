@@ -5,8 +5,9 @@
 //! topic and claims → rate limit (the validator's) → key and signature → time, kind and audience →
 //! sequence window (the writer's, in the commit of the alert).
 
-use super::alert::{AlertContent, vouched_name};
+use super::alert::{AlertContent, legacy_name, vouched_name};
 use super::device::{Algorithm, DeviceAddress, Novelty};
+use super::legacy::LegacyPass;
 use super::name::Slug;
 use super::registry::{
     AlertKind, Company, Device, DeviceKey, HEARTBEAT, Registry, SILENT_DEVICE, Site,
@@ -66,17 +67,39 @@ pub enum Proof {
     Signature(Arc<DeviceKey>),
     /// The broker, which lets nobody else speak on the topic of the device at this row.
     Broker(i64),
+    /// The token of a device from before Atalaya.
+    Legacy(LegacyPass),
 }
 
+/// Below this are the rows under which messages of devices from before Atalaya are kept.
+const LEGACY_ROWS: i64 = -(1 << 40);
+
 impl Proof {
-    /// Under which number the sequence of its messages is kept: the key's row, or the device's with
-    /// a minus.
+    /// Under which number its messages are kept: the key's row, the device's with a minus, or, far
+    /// below those, the device's where it showed a token.
     #[must_use]
     pub fn row(&self) -> i64 {
         match self {
             Self::Signature(key) => key.row,
             Self::Broker(device) => -device,
+            Self::Legacy(pass) => LEGACY_ROWS - pass.device,
         }
+    }
+
+    /// Under which number it is kept when its device was heard, and which numbers it has used.
+    #[must_use]
+    pub fn window(&self) -> i64 {
+        match self {
+            Self::Signature(key) => key.row,
+            Self::Broker(device) => -device,
+            Self::Legacy(pass) => -pass.device,
+        }
+    }
+
+    /// Whether its device counts its messages.
+    #[must_use]
+    pub const fn is_counted(&self) -> bool {
+        !matches!(self, Self::Legacy(_))
     }
 
     /// The name of the key, or what stands for one.
@@ -85,6 +108,7 @@ impl Proof {
         match self {
             Self::Signature(key) => key.kid.clone(),
             Self::Broker(device) => vouched_name(*device),
+            Self::Legacy(pass) => legacy_name(pass.device),
         }
     }
 
@@ -103,6 +127,10 @@ impl Proof {
             Self::Broker(_) => {
                 let holds = registry.is_vouched_for(device);
                 (holds, "el dispositivo ya no puede hablar sin firma")
+            }
+            Self::Legacy(pass) => {
+                let holds = pass.holds(registry, device);
+                (holds, "el token del dispositivo ya no vale")
             }
         };
         if holds {
@@ -191,6 +219,12 @@ pub struct Located {
     /// Its company.
     pub company: Arc<Company>,
 }
+
+/// A device that showed its token spoke for another one.
+pub const SPOKE_FOR_ANOTHER: Rejected = Rejected::new(
+    Reason::Identity,
+    "nombra otra empresa, sede u otro dispositivo que su token",
+);
 
 /// The device is not registered, as far as whoever asks may know.
 pub const UNKNOWN_DEVICE: Rejected =

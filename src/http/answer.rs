@@ -28,7 +28,7 @@ impl ApiError {
         Self {
             failure: failure.into(),
             language: language_of(request),
-            is_bridged: bridge::asked(request).is_some(),
+            is_bridged: bridge::asked(request).is_some() && !bridge::alerts::is_for(request.path()),
         }
     }
 

@@ -192,11 +192,12 @@ pub(super) async fn remove_mqtt_password(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Crea el secreto que muestra un hardware de confianza heredada; el anterior deja de valer.
+/// Crea el secreto con el que un hardware de antes de Atalaya obtiene sus tokens; el anterior deja de
+/// valer.
 #[utoipa::path(
     post, path = "/api/v1/hardware/{hardware}/secreto_heredado", tag = "hardware", operation_id = "crearSecretoHeredado",
     params(
-        ("hardware" = String, Path, description = "The device"),
+        ("hardware" = String, Path, description = "The device, of `confianza: \"heredada\"`"),
     ),
     responses((status = 201, description = "Made; it is shown this once", body = LegacySecretResource), Problems)
 )]
@@ -210,7 +211,7 @@ pub(super) async fn set_legacy_secret(
     respond(StatusCode::CREATED, visitor.language, answer)
 }
 
-/// Retira el secreto que muestra un hardware de confianza heredada.
+/// Retira el secreto de un hardware de antes de Atalaya, y los tokens que obtuvo con él.
 #[utoipa::path(
     delete, path = "/api/v1/hardware/{hardware}/secreto_heredado", tag = "hardware", operation_id = "retirarSecretoHeredado",
     params(

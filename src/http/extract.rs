@@ -181,10 +181,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     }
 }
 
-/// A JSON body as it came: declared as such, not too large and not too slow.
-pub(super) struct RawJson(pub(super) BytesMut);
+/// A JSON body as it came, declared as such, not too large and not too slow.
+pub(super) struct ObjectBody(pub(super) Bytes);
 
-impl FromRequest for RawJson {
+impl FromRequest for ObjectBody {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
@@ -193,7 +193,8 @@ impl FromRequest for RawJson {
         let payload = payload.take();
         Box::pin(async move {
             let body = read(&request, payload, &["application/json"]).await;
-            body.map(Self).map_err(|p| ApiError::new(&request, p))
+            body.map(|body| Self(body.freeze()))
+                .map_err(|problem| ApiError::new(&request, problem))
         })
     }
 }

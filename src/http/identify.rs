@@ -83,9 +83,6 @@ pub(super) async fn identify(
 /// Whether a request may come from anybody. Asked before the router is, so it matches the routes by
 /// itself; whoever shows a token is spared that.
 fn is_public(request: &HttpRequest) -> bool {
-    if bridge::is_for_devices(request) {
-        return true;
-    }
     // Where there is no route there is nothing to protect.
     let Some(path) = request.resource_map().match_pattern(routed(request)) else {
         return true;
@@ -94,6 +91,9 @@ fn is_public(request: &HttpRequest) -> bool {
         return true;
     }
     let method = request.method().as_str();
+    if bridge::alerts::is_of_devices(method, &path) {
+        return true;
+    }
     super::PUBLIC
         .iter()
         .any(|(open, methods)| *open == path && methods.contains(&method))
@@ -112,11 +112,7 @@ fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
         let address = request.peer_addr().map(|peer| peer.ip());
         door.limits.address(address).map_err(too_many)?;
     }
-    let shown = if bridge::is_for_devices(request) {
-        None
-    } else {
-        shown_token(request)?
-    };
+    let shown = shown_token(request)?;
     let standing = match &shown {
         None => None,
         Some((token, _)) => {
@@ -136,11 +132,13 @@ fn visit(request: &HttpRequest, is_exempt: bool) -> Result<Visit, Problem> {
         _ => None,
     };
     let mut caller = caller(door, standing, request, Channel::Http);
-    if let Some(own) = bridge::asked(request) {
+    if let Some(bridge) = bridge::asked(request) {
         caller.channel = Channel::Bridge;
-        // There alone an address says who somebody is, and a device says it by itself.
-        let is_unknown = caller.standing.is_none() && !bridge::is_for_devices(request);
-        if let Some(identity) = own.identity_of(request).filter(|_| is_unknown) {
+        // There alone an address says who somebody is.
+        if let Some(identity) = bridge
+            .identity_of(request)
+            .filter(|_| caller.standing.is_none())
+        {
             caller.identity = Arc::new(identity);
         }
     }
@@ -185,6 +183,10 @@ enum Shown {
 }
 
 fn shown_token(request: &HttpRequest) -> Result<Option<(Token, Shown)>, Problem> {
+    // A device's own token is none that is kept here.
+    if bridge::alerts::is_of_devices(request.method().as_str(), routed(request)) {
+        return Ok(None);
+    }
     let headers = request.headers();
     let invalid = || Problem::of(ProblemKind::InvalidToken);
     if headers.contains_key(AUTHORIZATION) {
@@ -214,7 +216,7 @@ fn is_good(request: &HttpRequest, token: &Token) -> bool {
 }
 
 /// The token of the one `Authorization: Bearer …`.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(AUTHORIZATION);
     let only = all.next().filter(|_| all.next().is_none())?;
     let (scheme, token) = only.to_str().ok()?.split_once(' ')?;

@@ -118,8 +118,8 @@ pub const ROUTES: &[(&str, &[&str])] = &[
     ("/app/{archivo}", &["GET"]),
 ];
 
-/// Routes for the web front end from before Atalaya, there where `LEGACY_API` is on. Its session at
-/// `/socket.io/` looks at what is shown there by itself.
+/// Routes for the web front end and the alert clients from before Atalaya, there where `LEGACY_API` is
+/// on. The session at `/socket.io/` and devices that hand in alerts show what they have by themselves.
 pub const BRIDGE_ROUTES: &[(&str, &[&str])] = &[
     ("/api/consulta", &["POST"]),
     ("/api/deposito", &["POST"]),
@@ -128,6 +128,7 @@ pub const BRIDGE_ROUTES: &[(&str, &[&str])] = &[
     ("/api/transferir", &["POST"]),
     ("/api/historial/{cedula}", &["GET"]),
     ("/api/stats", &["GET"]),
+    ("/socket.io/", &["GET"]),
     ("/api/hardware-auth/authenticate", &["POST"]),
     ("/api/mqtt-alerts", &["GET", "POST"]),
     ("/api/mqtt-alerts/process", &["POST"]),
@@ -135,7 +136,6 @@ pub const BRIDGE_ROUTES: &[(&str, &[&str])] = &[
     ("/api/mqtt-alerts/verify-empresa-sede", &["GET"]),
     ("/api/mqtt-alerts/{id}/authorize", &["PATCH"]),
     ("/api/mqtt-alerts/{id}/toggle-status", &["PATCH"]),
-    ("/socket.io/", &["GET"]),
 ];
 
 /// What is answered to whoever shows no token, by path and methods; all else is 401. An alert may
@@ -322,7 +322,7 @@ fn registry(method: &str, path: &str) -> Route {
     }
 }
 
-/// The handlers for the front end from before Atalaya.
+/// The handlers for clients from before Atalaya.
 fn bridged(method: &str, path: &str) -> Option<Route> {
     Some(match (method, path) {
         ("POST", "/api/consulta") => web::post().to(bridge::balance),
@@ -332,23 +332,8 @@ fn bridged(method: &str, path: &str) -> Option<Route> {
         ("POST", "/api/transferir") => web::post().to(bridge::transfer),
         ("GET", "/api/historial/{cedula}") => web::get().to(bridge::history),
         ("GET", "/api/stats") => web::get().to(bridge::statistics),
-        ("POST", "/api/hardware-auth/authenticate") => web::post().to(bridge::alerts::authenticate),
-        ("GET", "/api/mqtt-alerts") => web::get().to(bridge::alerts::list),
-        ("POST", "/api/mqtt-alerts" | "/api/mqtt-alerts/process") => {
-            web::post().to(bridge::alerts::take)
-        }
-        ("GET", "/api/mqtt-alerts/verify-hardware") => web::get().to(bridge::alerts::verify_device),
-        ("GET", "/api/mqtt-alerts/verify-empresa-sede") => {
-            web::get().to(bridge::alerts::verify_site)
-        }
-        ("PATCH", "/api/mqtt-alerts/{id}/authorize") => {
-            web::patch().to(bridge::alerts::acknowledge)
-        }
-        ("PATCH", "/api/mqtt-alerts/{id}/toggle-status") => {
-            web::patch().to(bridge::alerts::resolve)
-        }
         ("GET", "/socket.io/") => web::get().to(sessions::socketio),
-        _ => return None,
+        _ => return bridge::alerts::route(method, path),
     })
 }
 
@@ -442,6 +427,7 @@ pub fn server(listener: TcpListener, parts: HttpParts) -> std::io::Result<Server
             .wrap(from_fn(bridge::share))
             .wrap(from_fn(middleware::guard))
             .wrap(from_fn(middleware::make_room))
+            .wrap(from_fn(bridge::alerts::in_their_words))
             .wrap(from_fn(headers::protect))
             .wrap(from_fn(middleware::measure))
             .configure(|config| routes(config, has_bridge))

@@ -145,6 +145,37 @@ pub fn alerts(
     found.into_iter().map(view).collect()
 }
 
+/// Page `page` (from 0) of `limit` alerts, newest first, and how many there are in all.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn alert_page(
+    connection: &mut Connection,
+    within: &Reach,
+    page: i64,
+    limit: i64,
+) -> Result<(Vec<AlertView>, i64), StorageError> {
+    let mut count = alerts::table.count().into_boxed();
+    let mut first = alerts::table
+        .order(alerts::id.desc())
+        .offset(page.saturating_mul(limit))
+        .select(alerts::id)
+        .into_boxed();
+    if let Some(rows) = within.company_rows() {
+        count = count.filter(alerts::company_id.eq_any(rows.clone()));
+        first = first.filter(alerts::company_id.eq_any(rows));
+    }
+    let total: i64 = count.get_result(connection)?;
+    // An offset alone is no SQL.
+    let first: Option<i64> = first.limit(1).first(connection).optional()?;
+    let Some(first) = first else {
+        return Ok((Vec::new(), total));
+    };
+    let wanted = AlertFilter::default();
+    let found = self::alerts(connection, within, &wanted, first.saturating_add(1), limit)?;
+    Ok((found, total))
+}
+
 /// The alert called `id`.
 ///
 /// # Errors
@@ -159,39 +190,6 @@ pub fn alert(
         ..AlertFilter::default()
     };
     Ok(alerts(connection, within, &wanted, i64::MAX, 1)?.pop())
-}
-
-/// How many alerts there are.
-///
-/// # Errors
-/// [`StorageError::Query`].
-pub fn count(connection: &mut Connection, within: &Reach) -> Result<i64, StorageError> {
-    let mut query = alerts::table.count().into_boxed();
-    if let Some(rows) = within.company_rows() {
-        query = query.filter(alerts::company_id.eq_any(rows));
-    }
-    Ok(query.get_result(connection)?)
-}
-
-/// The row of the newest alert but so many.
-///
-/// # Errors
-/// [`StorageError::Query`].
-pub fn row_after(
-    connection: &mut Connection,
-    within: &Reach,
-    skipped: i64,
-) -> Result<Option<i64>, StorageError> {
-    let mut query = alerts::table
-        .select(alerts::id)
-        .order(alerts::id.desc())
-        .limit(1)
-        .offset(skipped)
-        .into_boxed();
-    if let Some(rows) = within.company_rows() {
-        query = query.filter(alerts::company_id.eq_any(rows));
-    }
-    Ok(query.first(connection).optional()?)
 }
 
 fn view((row, company, site, device, texts): Found) -> Result<AlertView, StorageError> {

@@ -2,8 +2,8 @@
 
 use super::hub::{AlertKindRow, RuleRow, kind_of, password_name, rule_of, trust_of};
 use super::schema::{
-    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_types,
-    device_windows, devices, rules, sites,
+    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_secrets,
+    device_types, device_windows, devices, rules, sites,
 };
 use super::vault::Vault;
 use super::{Connection, StorageError};
@@ -77,6 +77,8 @@ pub struct DeviceView {
     pub silent: bool,
     /// When its password at the broker was set, if it has one.
     pub password_changed_at: Option<i64>,
+    /// When the secret was set that it shows for a token, if it has one.
+    pub secret_changed_at: Option<i64>,
     /// Its keys, revoked ones too.
     pub keys: Vec<KeyView>,
 }
@@ -228,18 +230,7 @@ pub fn sites(
     Ok(query.load(connection)?)
 }
 
-type DeviceColumns = (
-    i64,
-    String,
-    String,
-    String,
-    String,
-    String,
-    bool,
-    i64,
-    i32,
-    bool,
-);
+type DeviceColumns = (i64, String, String, String, String, String, bool, i64, i32);
 
 /// Devices after the row `after`, with their keys.
 ///
@@ -268,7 +259,6 @@ pub fn devices(
             devices::active,
             devices::created_at,
             devices::trust,
-            devices::legacy,
         ))
         .into_boxed();
     if let Some(rows) = within.company_rows() {
@@ -292,10 +282,11 @@ pub fn devices(
     let heard = heard(connection, &rows)?;
     let silent = silent(connection, &rows)?;
     let passwords = passwords(connection, &rows)?;
+    let secrets = secrets(connection, &rows)?;
     found
         .into_iter()
         .map(
-            |(row, slug, company, site, kind, name, active, created_at, trust, legacy)| {
+            |(row, slug, company, site, kind, name, active, created_at, trust)| {
                 let wrong = || StorageError::Inconsistent {
                     what: format!("device {row} cannot be read"),
                 };
@@ -307,11 +298,12 @@ pub fn devices(
                     kind,
                     name,
                     active,
-                    trust: trust_of(trust, legacy).ok_or_else(wrong)?,
+                    trust: trust_of(trust).ok_or_else(wrong)?,
                     created_at,
                     heard_at: heard.get(&row).copied(),
                     silent: silent.contains(&row),
                     password_changed_at: passwords.get(&row).copied(),
+                    secret_changed_at: secrets.get(&row).copied(),
                     keys: keys.remove(&row).unwrap_or_default(),
                 };
                 Ok((row, device))
@@ -374,6 +366,17 @@ fn passwords(
     let found: Vec<(i64, i64)> = device_passwords::table
         .filter(device_passwords::device_id.eq_any(devices))
         .select((device_passwords::device_id, device_passwords::changed_at))
+        .load(connection)?;
+    Ok(found.into_iter().collect())
+}
+
+fn secrets(
+    connection: &mut Connection,
+    devices: &[i64],
+) -> Result<HashMap<i64, i64>, StorageError> {
+    let found: Vec<(i64, i64)> = device_secrets::table
+        .filter(device_secrets::device_id.eq_any(devices))
+        .select((device_secrets::device_id, device_secrets::changed_at))
         .load(connection)?;
     Ok(found.into_iter().collect())
 }

@@ -123,12 +123,13 @@ diesel::table! {
         active -> Bool,
         created_at -> BigInt,
         trust -> Integer,
-        legacy -> Bool,
-        legacy_secret -> Nullable<Binary>,
     }
 }
 diesel::table! {
     device_passwords (device_id) { device_id -> BigInt, sealed -> Binary, changed_at -> BigInt, }
+}
+diesel::table! {
+    device_secrets (device_id) { device_id -> BigInt, digest -> Binary, changed_at -> BigInt, }
 }
 diesel::table! {
     broker_windows (device_id) { device_id -> BigInt, sequence -> Binary, heard_at -> BigInt, }
@@ -278,6 +279,7 @@ diesel::joinable!(devices -> companies (company_id));
 diesel::joinable!(devices -> sites (site_id));
 diesel::joinable!(device_keys -> devices (device_id));
 diesel::joinable!(device_passwords -> devices (device_id));
+diesel::joinable!(device_secrets -> devices (device_id));
 diesel::joinable!(alerts -> companies (company_id));
 diesel::joinable!(alerts -> sites (site_id));
 diesel::joinable!(alerts -> devices (device_id));
@@ -294,6 +296,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     sites,
     devices,
     device_passwords,
+    device_secrets,
     device_keys,
     device_windows,
     alerts,

@@ -304,7 +304,8 @@ pub struct StepResource {
     pub por: String,
     /// Through which edge.
     pub canal: &'static str,
-    /// What proved the message behind it: `firma` or `broker`; `null` where there is none.
+    /// What proved the message behind it: `firma`, `broker` or `heredada`; `null` where there is
+    /// none.
     #[schema(required = true)]
     pub confianza: Option<&'static str>,
     /// Why.

@@ -204,7 +204,7 @@ problem_kinds! {
     UnknownDeviceKey = 404 "clave_no_existe", "El hardware no tiene esa clave activa", "The device has no such active key";
     /// The company does not let its broker vouch for devices.
     TrustNotAllowed = 409 "confianza_no_permitida", "La empresa no permite que el broker responda por sus dispositivos; cámbielo con confianza_broker", "The company does not let the broker vouch for its devices; change that with confianza_broker";
-    /// The device is not trusted for a secret.
+    /// The device does not show a secret.
     NotLegacy = 409 "no_es_heredado", "El hardware no usa un secreto; dele primero la confianza heredada", "The device shows no secret; give it the trust heredada first";
     /// Two keys are active.
     TooManyKeys = 409 "demasiadas_claves", "El hardware ya tiene dos claves activas; revoque una", "The device has two active keys already; revoke one";

@@ -81,7 +81,8 @@ pub struct DeviceResource {
     pub nombre: String,
     /// Whether it is heard.
     pub activo: bool,
-    /// What proves its messages: `firma`, or `broker` for one that cannot sign.
+    /// What proves its messages: `firma`, `broker` for one that cannot sign, or `heredada` for one
+    /// from before Atalaya, which shows a secret.
     pub confianza: &'static str,
     /// When it was registered.
     pub creado: Moment,
@@ -99,6 +100,9 @@ pub struct DeviceResource {
     /// When its password at the broker was made; none, where it has none.
     #[schema(required = true)]
     pub contrasena_mqtt: Option<Moment>,
+    /// When the secret was made that it shows for a token; none, where it has none.
+    #[schema(required = true)]
+    pub secreto_heredado: Option<Moment>,
     /// Its keys, revoked ones too.
     pub claves: Vec<KeyResource>,
 }
@@ -122,7 +126,7 @@ impl std::fmt::Debug for PasswordResource {
     }
 }
 
-/// What a device from before Atalaya shows.
+/// What a device from before Atalaya shows at `POST /api/hardware-auth/authenticate`.
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 #[schema(title = "SecretoHeredado")]
 pub struct LegacySecretResource {
@@ -316,7 +320,7 @@ pub struct DeviceBody {
     pub tipo: String,
     /// Its name for people; the same where there is none.
     pub nombre: Option<String>,
-    /// `firma` where nothing is said, or `broker` where its company allows that.
+    /// `firma` where nothing is said, `broker` where its company allows that, or `heredada`.
     #[schema(example = "firma")]
     pub confianza: Option<String>,
 }
@@ -332,7 +336,8 @@ pub struct DevicePatch {
     pub tipo: Option<String>,
     /// Whether it is heard.
     pub activo: Option<bool>,
-    /// What proves its messages: `firma`, or `broker` where its company allows that.
+    /// What proves its messages: `firma`, `broker` where its company allows that, or
+    /// `heredada`. Whatever it is changed to, a secret that it had for the last is over.
     #[schema(example = "firma")]
     pub confianza: Option<String>,
 }

@@ -108,16 +108,11 @@ fn expected(method: &str, path: &str) -> Option<Expected> {
         | ("PUT", "/api/v1/tipos_alarma/{empresa}/{tipo_alarma}") => {
             expect("admin=2 operador=2", "operador=404")
         }
-        ("POST" | "DELETE", "/api/v1/hardware/{hardware}/contrasena_mqtt") => {
-            expect("admin=2 operador=2", "operador=404")
-        }
-        // A device that signs shows no secret.
-        ("POST", "/api/v1/hardware/{hardware}/secreto_heredado") => {
-            expect("admin=409 operador=409", "operador=404")
-        }
-        ("DELETE", "/api/v1/hardware/{hardware}/secreto_heredado") => {
-            expect("admin=204 operador=204", "operador=404")
-        }
+        (
+            "POST" | "DELETE",
+            "/api/v1/hardware/{hardware}/contrasena_mqtt"
+            | "/api/v1/hardware/{hardware}/secreto_heredado",
+        ) => expect("admin=2 operador=2", "operador=404"),
         ("POST", "/api/v1/reglas/prueba") => expect(readers, hidden),
         ("GET", "/api/v1/cuarentena") => expect("operador=200 auditor=200", filtered),
         ("GET", "/api/v1/cuarentena/{id}") => expect("operador=200 auditor=200", hidden),
@@ -325,6 +320,15 @@ impl Place {
             ("POST", "/api/v1/hardware/{hardware}/claves") => {
                 let (device, _) = self.key().await;
                 (at(&device), Some(json!({"alg": "HS256"})))
+            }
+            ("POST", "/api/v1/hardware/{hardware}/secreto_heredado") => {
+                let (device, _) = self.key().await;
+                let path = format!("/api/v1/hardware/{device}");
+                let body = json!({"confianza": "heredada"});
+                self.operator
+                    .changes(Method::PATCH, &path, &body, 200)
+                    .await;
+                (at(&device), None)
             }
             (_, path) if path.starts_with("/api/v1/hardware/") => (
                 at(&device),

@@ -354,6 +354,16 @@ async fn what_the_registry_answers_is_what_clients_read() {
     golden("clave", &key);
     let password = format!("{}/contrasena_mqtt", keys.trim_end_matches("/claves"));
     golden("contrasena-mqtt", &send("POST", &password, json!({})).await);
+    let secret = format!("{}/secreto_heredado", keys.trim_end_matches("/claves"));
+    golden("no-es-heredado", &send("POST", &secret, json!({})).await);
+    let heir = json!({"hardware": "sensor-2", "empresa": "acme", "sede": "norte", "tipo": "SENSOR",
+        "confianza": "heredada"});
+    golden(
+        "hardware-heredado",
+        &send("POST", "/api/v1/hardware", heir).await,
+    );
+    let secret = secret.replace("sensor-1", "sensor-2");
+    golden("secreto-heredado", &send("POST", &secret, json!({})).await);
     golden(
         "demasiadas-claves",
         &send("POST", keys, json!({"alg": "HS256"})).await,
@@ -1089,6 +1099,7 @@ fn timeless(payload: &str) -> String {
         "ultima_senal",
         "modificada",
         "contrasena_mqtt",
+        "secreto_heredado",
     ] {
         payload = replace(&payload, field, "2026-01-15T14:30:00.123Z", &moment);
     }

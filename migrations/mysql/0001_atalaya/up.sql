@@ -152,8 +152,6 @@ CREATE TABLE IF NOT EXISTS devices (
     active     BOOLEAN      NOT NULL DEFAULT TRUE,
     created_at BIGINT       NOT NULL,
     trust      INT          NOT NULL DEFAULT 1 CHECK (trust IN (1, 2)),
-    legacy     BOOLEAN      NOT NULL DEFAULT FALSE,
-    legacy_secret BINARY(32),
     FOREIGN KEY (company_id) REFERENCES companies (id),
     FOREIGN KEY (site_id) REFERENCES sites (id),
     FOREIGN KEY (kind) REFERENCES device_types (code)

@@ -12,14 +12,14 @@ use std::time::Duration;
 ///
 /// By account and address together first: whoever guesses somebody's password locks out themselves
 /// and not its owner, who comes from elsewhere.
-pub(super) struct Throttle {
+pub(in crate::actors) struct Throttle {
     pair: KeyedLimit<(NameDigest, IpAddr)>,
     account: KeyedLimit<NameDigest>,
     address: KeyedLimit<IpAddr>,
 }
 
 impl Throttle {
-    pub(super) fn new() -> Self {
+    pub(in crate::actors) fn new() -> Self {
         Self {
             pair: KeyedLimit::new(quota(Duration::from_secs(20), 10)),
             account: KeyedLimit::new(quota(Duration::from_secs(4), 60)),
@@ -27,11 +27,26 @@ impl Throttle {
         }
     }
 
+    /// The same for devices from before Atalaya, which come again every few minutes, or before each
+    /// alert, and many of them by one gateway. Their secrets are not to be guessed; what is limited is
+    /// the work.
+    pub(in crate::actors) fn of_devices() -> Self {
+        Self {
+            pair: KeyedLimit::new(quota(Duration::from_secs(1), 60)),
+            account: KeyedLimit::new(quota(Duration::from_secs(1), 120)),
+            address: KeyedLimit::new(quota(Duration::from_millis(50), 300)),
+        }
+    }
+
     /// Counts an attempt.
     ///
     /// # Errors
     /// How many seconds to wait.
-    pub(super) fn attempt(&self, username: &str, address: Option<IpAddr>) -> Result<(), u64> {
+    pub(in crate::actors) fn attempt(
+        &self,
+        username: &str,
+        address: Option<IpAddr>,
+    ) -> Result<(), u64> {
         let address = subscriber(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
         self.address.check(&address)?;
         let name = digest(username);

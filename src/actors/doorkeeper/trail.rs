@@ -27,6 +27,12 @@ impl Trail {
         (Self(sender), receiver)
     }
 
+    /// A way that leads nowhere, for tests.
+    #[cfg(test)]
+    pub(in crate::actors) fn nowhere() -> Self {
+        Self(mpsc::channel(1).0)
+    }
+
     /// Keeps that `action` was refused to a caller who has said who they are.
     pub fn refused(&self, caller: &Caller, action: Action) {
         let principal = &caller.identity.principal;
@@ -41,7 +47,7 @@ impl Trail {
     }
 
     /// Keeps that somebody did not get in.
-    pub(super) fn failed(
+    pub(in crate::actors) fn failed(
         &self,
         event: AccessEvent,
         subject: Option<i64>,

@@ -57,6 +57,13 @@ fn is_shared(request: &HttpRequest) -> bool {
 }
 
 fn methods_of(path: &str) -> String {
-    let route = BRIDGE_ROUTES.iter().find(|(route, _)| *route == path);
+    let is_at = |route: &str| match route.split_once('{') {
+        Some((first, rest)) => {
+            let last = rest.split_once('}').map_or("", |(_, last)| last);
+            !last.is_empty() && path.starts_with(first) && path.ends_with(last)
+        }
+        None => route == path,
+    };
+    let route = BRIDGE_ROUTES.iter().find(|(route, _)| is_at(route));
     route.map_or_else(|| "GET".to_owned(), |(_, methods)| methods.join(", "))
 }

@@ -21,7 +21,7 @@ use crate::wire::line::{Fault, Verb};
 use crate::wire::numbers::Decimal;
 use crate::wire::requests::{self, MovementBody, OpenAccountBody};
 use crate::wire::{Problem, ProblemKind};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use bytes::Bytes;
 use jiff::tz::TimeZone;
@@ -51,23 +51,16 @@ impl Bridge {
 pub(super) fn asked(request: &HttpRequest) -> Option<&web::Data<Bridge>> {
     let bridge = request.app_data::<web::Data<Bridge>>()?;
     let path = request.match_info().as_str();
+    let first = |route: &str| route.split('{').next().unwrap_or_default().to_owned();
     let mut routes = super::BRIDGE_ROUTES.iter();
-    let is_ours = routes.any(|(route, _)| match route.split_once('{') {
-        Some((before, _)) => path.starts_with(before),
-        None => path == *route,
+    let is_ours = routes.any(|(route, _)| {
+        if route.contains('{') {
+            path.starts_with(&first(route))
+        } else {
+            path == *route
+        }
     });
     is_ours.then_some(bridge)
-}
-
-/// Whether a device sends `request`, which shows what is no token of ours, or none.
-pub(super) fn is_for_devices(request: &HttpRequest) -> bool {
-    const PATHS: [&str; 3] = [
-        "/api/hardware-auth/authenticate",
-        "/api/mqtt-alerts",
-        "/api/mqtt-alerts/process",
-    ];
-    let path = request.match_info().as_str();
-    request.method() == Method::POST && PATHS.contains(&path) && asked(request).is_some()
 }
 
 /// The answer of the bridge where a request does not get as far as a handler.

@@ -7,7 +7,9 @@ use super::{
 };
 use crate::domain::registry::{AlertKind, Device};
 use crate::domain::rule::{Situation, plan};
-use crate::domain::validation::{Located, Rejected, is_late, kind_of, locate, out_of_sequence};
+use crate::domain::validation::{
+    Located, Reason, Rejected, is_late, kind_of, locate, out_of_sequence,
+};
 use crate::domain::{
     AlertChange, AlertContent, AlertState, AlertStep, DeviceAddress, DeviceCommand, Fact,
     MessageRef, Novelty, Plan, Principal, Priority, Prose, Registry, RuleRef, Slug, StepTexts,
@@ -118,6 +120,9 @@ impl Hub {
             Ok(located) => located,
             Err(rejected) => return Ok(Verdict::Rejected(rejected)),
         };
+        if !verified.proof.is_counted() {
+            return self.uncounted(group, verified, located);
+        }
         let key = verified.proof.row();
         let seq = verified.claims.seq;
         let short = rows::short_digest(&verified.digest);
@@ -140,6 +145,45 @@ impl Hub {
         Ok(Verdict::Duplicate {
             alert: self.made_by(group, key, seq)?.map(|(id, _)| id),
         })
+    }
+
+    /// Decides a message of a device that does not count its messages: it is the same message where
+    /// it comes again under the same token while the alert that it made is there. After that it is a
+    /// button pressed again, which says the same and must be heard.
+    fn uncounted(
+        &mut self,
+        group: &mut Group<'_>,
+        verified: &Verified,
+        located: Located,
+    ) -> Result<Verdict, Undecided> {
+        let key = verified.proof.row();
+        let first = verified.claims.seq;
+        for seq in first..first + PRESSES {
+            match self.made_by(group, key, seq)? {
+                Some((id, digest)) if digest == verified.digest && self.is_there(id, group.now) => {
+                    return Ok(Verdict::Duplicate { alert: Some(id) });
+                }
+                Some(_) => {}
+                None if seq == first => return self.accept(group, verified, located),
+                None => {
+                    let mut again = verified.clone();
+                    again.claims.seq = seq;
+                    return self.accept(group, &again, located);
+                }
+            }
+        }
+        let detail = "el mismo mensaje ya hizo demasiadas alertas con este token";
+        Ok(Verdict::Rejected(Rejected::new(Reason::Limit, detail)))
+    }
+
+    /// Whether an alert is open, or was touched within the time that a button bounces.
+    fn is_there(&self, id: Uuid, now: i64) -> bool {
+        let bounces = bounces(self.settings.bounce, now);
+        self.open_ids.contains_key(&id)
+            || self
+                .closed
+                .values()
+                .any(|alert| alert.id == id && bounces(alert))
     }
 
     /// What was true when the message was checked may have changed since: a key revoked or a
@@ -252,14 +296,16 @@ impl Hub {
         device: &Device,
         late: bool,
     ) {
-        let key = verified.proof.row();
+        let key = verified.proof.window();
         let used = self.uses.entry(key).or_insert_with(|| super::KeyUse {
             device: device.row,
             window: crate::domain::SequenceWindow::default(),
             heard_at: 0,
         });
-        let digest = rows::short_digest(&verified.digest);
-        used.window.accept(verified.claims.seq, digest);
+        if verified.proof.is_counted() {
+            let digest = rows::short_digest(&verified.digest);
+            used.window.accept(verified.claims.seq, digest);
+        }
         self.used.insert(key);
         // What was made long ago and only now arrives is no sign of life today.
         if late {
@@ -714,6 +760,10 @@ fn new_alert(row: i64, group: &Group<'_>, cause: &Cause, commands: Vec<DeviceCom
         commands,
     }
 }
+
+/// Alerts that one message may make under one token, whose life is five minutes: each only after the
+/// one before is over.
+const PRESSES: u64 = 64;
 
 /// What is taken of what is due in one sweep; the rest comes with the next.
 const SWEEP: usize = 256;

@@ -14,8 +14,8 @@ use crate::domain::{
 };
 use crate::storage::Connection;
 use crate::storage::schema::{
-    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_types,
-    device_windows, devices, journal_texts, rules, sites,
+    alert_kinds, alerts, broker_windows, companies, device_keys, device_passwords, device_secrets,
+    device_types, device_windows, devices, journal_texts, rules, sites,
 };
 use crate::storage::steps::{priority_code, priority_of, state_of, texts_of};
 use crate::storage::vault::{Vault, VaultError};
@@ -64,6 +64,7 @@ pub(in crate::storage) fn load_registry(
     load_devices(connection, &mut registry)?;
     load_keys(connection, vault, &mut registry)?;
     load_passwords(connection, vault, &mut registry)?;
+    load_secrets(connection, &mut registry)?;
     load_kinds(connection, &mut registry)?;
     load_rules(connection, &mut registry)?;
     Ok(registry)
@@ -112,18 +113,7 @@ fn load_places(connection: &mut Connection, registry: &mut Registry) -> Result<(
     Ok(())
 }
 
-type DeviceColumns = (
-    i64,
-    String,
-    i64,
-    i64,
-    String,
-    String,
-    bool,
-    i32,
-    bool,
-    Option<Vec<u8>>,
-);
+type DeviceColumns = (i64, String, i64, i64, String, String, bool, i32);
 
 fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<(), StorageError> {
     let found: Vec<(String, String, Option<i64>)> = device_types::table.load(connection)?;
@@ -145,11 +135,9 @@ fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<
             devices::name,
             devices::active,
             devices::trust,
-            devices::legacy,
-            devices::legacy_secret,
         ))
         .load(connection)?;
-    for (row, name, company, site, kind, people, active, trust, legacy, secret) in found {
+    for (row, name, company, site, kind, people, active, trust) in found {
         registry.put_device(Device {
             row,
             slug: slug(&name)?,
@@ -158,14 +146,8 @@ fn load_devices(connection: &mut Connection, registry: &mut Registry) -> Result<
             kind: slug(&kind)?,
             name: label(&people)?,
             active,
-            trust: trust_of(trust, legacy)
-                .ok_or_else(|| unreadable(format_args!("device {row}")))?,
+            trust: trust_of(trust).ok_or_else(|| unreadable(format_args!("device {row}")))?,
         });
-        if let Some(secret) = secret {
-            let digest = secret.try_into();
-            let digest = digest.map_err(|_| unreadable(format_args!("the secret of {row}")))?;
-            registry.set_legacy_secret(row, Some(PasswordDigest::from_bytes(digest)));
-        }
     }
     Ok(())
 }
@@ -218,6 +200,18 @@ fn load_passwords(
         let device = device.ok_or_else(|| unreadable(format_args!("the password of {row}")))?;
         let secret = vault.unseal(&password_name(&device.slug), &sealed)?;
         registry.set_password(row, Some(PasswordDigest::of(&secret)));
+    }
+    Ok(())
+}
+
+fn load_secrets(connection: &mut Connection, registry: &mut Registry) -> Result<(), StorageError> {
+    let found: Vec<(i64, Vec<u8>)> = device_secrets::table
+        .select((device_secrets::device_id, device_secrets::digest))
+        .load(connection)?;
+    for (row, digest) in found {
+        let wrong = || unreadable(format_args!("the secret of {row}"));
+        let digest: [u8; 32] = digest.try_into().map_err(|_| wrong())?;
+        registry.set_secret(row, Some(PasswordDigest::from_bytes(digest)));
     }
     Ok(())
 }

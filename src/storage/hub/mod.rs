@@ -258,11 +258,12 @@ pub enum HubCommand {
         /// The password, whose text is its base64url.
         password: Option<Secret>,
     },
-    /// What a device from before Atalaya shows from now on; `None`: nothing any more.
-    SetLegacySecret {
+    /// What a device from before Atalaya shows for a token from now on; `None`: it gets none any
+    /// more.
+    SetSecret {
         /// The device.
         device: Slug,
-        /// What tells the right secret from a wrong one.
+        /// The digest of the secret, which is in no order.
         secret: Option<PasswordDigest>,
     },
     /// A type of device, new or changed.
@@ -385,7 +386,7 @@ pub enum HubRefusal {
     TooManyKeys,
     #[error("the company does not let its broker vouch for devices")]
     TrustNotAllowed,
-    #[error("the device does not show a secret")]
+    #[error("the device does not speak with a secret")]
     NotLegacy,
     #[error("no such alert")]
     UnknownAlert,
@@ -525,7 +526,7 @@ pub(super) struct Hub {
     settings: HubSettings,
     registry: Arc<Registry>,
     registry_changed: bool,
-    /// By [`Proof::row`].
+    /// By [`Proof::window`].
     uses: HashMap<i64, KeyUse>,
     /// When each device was heard last, whatever the key.
     heard: HashMap<i64, i64>,

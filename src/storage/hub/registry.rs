@@ -1,7 +1,7 @@
 //! Changes of the registry: decided here, one entry of the journal each, seen by the next alert.
 
 use super::load::{kind_of, preloaded, rule_of};
-use super::rows::{AlertKindRow, Row, RuleRow, algorithm_code};
+use super::rows::{AlertKindRow, Row, RuleRow, algorithm_code, trust_code};
 use super::{Group, Hub, HubAnswer, HubCommand, HubRefusal, KindSpec, Patch, RuleSpec, Undecided};
 use crate::domain::device::{KeyMaterial, PasswordDigest, Secret};
 use crate::domain::registry::{ACTIVE_KEYS, Company, Device, DeviceKey, DeviceType, Site, Trust};
@@ -58,9 +58,7 @@ impl Hub {
             HubCommand::SetPassword { device, password } => {
                 self.set_password(group, device, password.as_ref())
             }
-            HubCommand::SetLegacySecret { device, secret } => {
-                self.set_legacy_secret(group, device, *secret)
-            }
+            HubCommand::SetSecret { device, secret } => self.set_secret(group, device, *secret),
             HubCommand::PutDeviceType {
                 code,
                 description,
@@ -240,7 +238,7 @@ impl Hub {
             kind: kind.to_string(),
             name: name.to_string(),
             created_at: group.now,
-            trust,
+            trust: trust_code(trust),
         });
         self.registry_mut().put_device(device);
         note(group, (company, Some(site)), Subject::Device, change)
@@ -260,6 +258,11 @@ impl Hub {
         }
         let wakes = patch.active == Some(true) && !device.active;
         let row = device.row;
+        let leaves = patch.trust.is_some_and(|trust| trust != Trust::Legacy);
+        if leaves && self.registry.secret_of(row).is_some() {
+            // Or it would be let in again by who sets it back, without anybody making a secret.
+            self.change_secret(group.now, row, None);
+        }
         patched(&mut device.kind, patch.kind.as_ref());
         patched(&mut device.name, patch.name.as_ref());
         patched(&mut device.active, patch.active.as_ref());
@@ -271,7 +274,7 @@ impl Hub {
             kind: device.kind.to_string(),
             name: device.name.to_string(),
             active: device.active,
-            trust: device.trust,
+            trust: trust_code(device.trust),
         });
         self.registry_mut().put_device(device);
         if wakes {
@@ -373,7 +376,7 @@ impl Hub {
         note(group, place, Subject::Device, change)
     }
 
-    fn set_legacy_secret(
+    fn set_secret(
         &mut self,
         group: &mut Group<'_>,
         device: &Slug,
@@ -383,17 +386,25 @@ impl Hub {
         if secret.is_some() && device.trust != Trust::Legacy {
             return Err(HubRefusal::NotLegacy.into());
         }
+        if secret.is_none() && self.registry.secret_of(device.row).is_none() {
+            return Ok(HubAnswer::Done);
+        }
         let change = json!({
             "hardware": device.slug.as_str(),
             "secreto_heredado": if secret.is_some() { "nuevo" } else { "retirado" },
         });
-        self.pending.push(Row::LegacySecret {
-            device: device.row,
-            digest: secret.map(PasswordDigest::bytes),
-        });
-        self.registry_mut().set_legacy_secret(device.row, secret);
+        self.change_secret(group.now, device.row, secret);
         let place = (device.company, Some(device.site));
         note(group, place, Subject::Device, change)
+    }
+
+    fn change_secret(&mut self, now: i64, row: i64, secret: Option<PasswordDigest>) {
+        self.pending.push(Row::Secret {
+            device: row,
+            digest: secret.map(PasswordDigest::bytes),
+            changed_at: now,
+        });
+        self.registry_mut().set_secret(row, secret);
     }
 
     fn put_device_type(

@@ -8,7 +8,7 @@ use crate::domain::{AlertState, SequenceWindow, Slug};
 use crate::storage::connection::on_each;
 use crate::storage::schema::{
     alert_kinds, alert_messages, alerts, broker_windows, companies, device_keys, device_passwords,
-    device_types, device_windows, devices, rules, sites,
+    device_secrets, device_types, device_windows, devices, rules, sites,
 };
 use crate::storage::steps::{priority_code, state_code, state_of};
 use diesel::backend::Backend;
@@ -215,14 +215,14 @@ pub(super) enum Row {
         kind: String,
         name: String,
         created_at: i64,
-        trust: Trust,
+        trust: i32,
     },
     Device {
         id: i64,
         kind: String,
         name: String,
         active: bool,
-        trust: Trust,
+        trust: i32,
     },
     NewKey {
         id: i64,
@@ -241,9 +241,10 @@ pub(super) enum Row {
         sealed: Option<Vec<u8>>,
         changed_at: i64,
     },
-    LegacySecret {
+    Secret {
         device: i64,
         digest: Option<[u8; 32]>,
+        changed_at: i64,
     },
     DeviceType {
         code: String,
@@ -335,8 +336,7 @@ impl Row {
                     devices::name.eq(name),
                     devices::active.eq(true),
                     devices::created_at.eq(created_at),
-                    devices::trust.eq(trust_code(trust)),
-                    devices::legacy.eq(trust == Trust::Legacy),
+                    devices::trust.eq(trust),
                 ))
                 .execute(connection)?,
             Self::Device {
@@ -350,8 +350,7 @@ impl Row {
                     devices::kind.eq(kind),
                     devices::name.eq(name),
                     devices::active.eq(active),
-                    devices::trust.eq(trust_code(trust)),
-                    devices::legacy.eq(trust == Trust::Legacy),
+                    devices::trust.eq(trust),
                 ))
                 .execute(connection)?,
             Self::NewKey {
@@ -382,9 +381,14 @@ impl Row {
             Self::Password { device, .. } => {
                 diesel::delete(device_passwords::table.find(device)).execute(connection)?
             }
-            Self::LegacySecret { device, digest } => diesel::update(devices::table.find(device))
-                .set(devices::legacy_secret.eq(digest.map(|digest| digest.to_vec())))
-                .execute(connection)?,
+            Self::Secret {
+                device,
+                digest: Some(digest),
+                changed_at,
+            } => put_secret(connection, device, digest, changed_at)?,
+            Self::Secret { device, .. } => {
+                diesel::delete(device_secrets::table.find(device)).execute(connection)?
+            }
             Self::DeviceType {
                 code,
                 description,
@@ -443,6 +447,25 @@ fn put_password(
     .execute(inner))
 }
 
+/// Writes what a device from before Atalaya shows for a token.
+fn put_secret(
+    connection: &mut Connection,
+    device: i64,
+    digest: [u8; 32],
+    changed_at: i64,
+) -> QueryResult<usize> {
+    let row = (
+        device_secrets::device_id.eq(device),
+        device_secrets::digest.eq(digest.as_slice()),
+        device_secrets::changed_at.eq(changed_at),
+    );
+    on_each!(connection, |inner| diesel::replace_into(
+        device_secrets::table
+    )
+    .values(row)
+    .execute(inner))
+}
+
 /// Writes a kind, new or in the place of its older state.
 pub(super) fn put_kind(connection: &mut Connection, row: &AlertKindRow) -> QueryResult<usize> {
     on_each!(connection, |inner| diesel::replace_into(alert_kinds::table)
@@ -459,19 +482,20 @@ pub(super) const fn algorithm_code(material: &KeyMaterial) -> i32 {
 }
 
 /// The code of `trust` in `devices`.
-const fn trust_code(trust: Trust) -> i32 {
+pub(super) const fn trust_code(trust: Trust) -> i32 {
     match trust {
-        Trust::Signature | Trust::Legacy => 1,
+        Trust::Signature => 1,
         Trust::Broker => 2,
+        Trust::Legacy => 3,
     }
 }
 
-/// What a code in `devices` stands for, with what stands beside it.
-pub(in crate::storage) const fn trust_of(code: i32, legacy: bool) -> Option<Trust> {
+/// What a code in `devices` stands for.
+pub(in crate::storage) const fn trust_of(code: i32) -> Option<Trust> {
     match code {
-        1 if legacy => Some(Trust::Legacy),
         1 => Some(Trust::Signature),
         2 => Some(Trust::Broker),
+        3 => Some(Trust::Legacy),
         _ => None,
     }
 }
@@ -490,7 +514,7 @@ pub(super) fn silent_kind() -> Slug {
 }
 
 /// Writes what the key at `key` has been used for, or, where that is the row of `device` with a
-/// minus, what was taken on the broker's word.
+/// minus, what was taken without its signature.
 pub(super) fn write_window(
     connection: &mut Connection,
     key: i64,

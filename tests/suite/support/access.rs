@@ -93,7 +93,7 @@ pub fn secret_in(line: &str) -> Option<&'static str> {
             rest.iter().take_while(letter).count() >= 43
         })
     };
-    if line.contains(ADMIN_TOKEN) || ["ats_", "atp_", "atb_"].into_iter().any(token) {
+    if line.contains(ADMIN_TOKEN) || ["ats_", "atp_", "atb_", "ath_"].into_iter().any(token) {
         return Some("a token");
     }
     if line.contains(super::atalaya::ADMIN_PASSWORD) || line.contains("$argon2id$") {

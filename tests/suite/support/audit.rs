@@ -422,9 +422,13 @@ impl Lives {
         let messages: Messages = messages
             .into_iter()
             .map(|(key, seq, alert, digest)| {
-                // Who cannot sign has no key, and its row with a minus instead.
+                // Who cannot sign has no key, and its row with a minus instead, far below where it
+                // showed a token.
                 let kid = keys.get(&key).cloned();
-                let kid = kid.unwrap_or_else(|| format!("broker-{}", -key));
+                let kid = kid.unwrap_or_else(|| match -key - (1 << 40) {
+                    device @ 1.. => format!("heredada-{device}"),
+                    _ => format!("broker-{}", -key),
+                });
                 let name = (kid, seq.try_into().unwrap());
                 (name, (alert, hex(&digest)))
             })

@@ -1,2 +1,0 @@
-ALTER TABLE devices DROP COLUMN legacy_secret;
-ALTER TABLE devices DROP COLUMN legacy;
