@@ -113,16 +113,30 @@ mod server {
                 options: options.iter().map(ToString::to_string).collect(),
                 child: None,
             };
-            let made = Command::new("mariadb-install-db")
-                .args(["--no-defaults", "--auth-root-authentication-method=normal"])
-                .args(["--skip-test-db", "--user=root", SHARED_IO])
-                .arg(format!("--datadir={}", server.data().display()))
-                .stdin(Stdio::null())
-                .output()
-                .expect("mariadb-install-db (tests/run installs it)");
-            assert!(made.status.success(), "{made:?}");
+            server.install();
             server.restart();
             server
+        }
+
+        /// Makes the system's tables. Beside others that do the same the script fails now and then
+        /// without a word in its logs, and does it right the next time.
+        fn install(&self) {
+            for _ in 0..3 {
+                let made = Command::new("mariadb-install-db")
+                    .args(["--no-defaults", "--auth-root-authentication-method=normal"])
+                    .args(["--skip-test-db", "--user=root", SHARED_IO])
+                    .arg(format!("--datadir={}", self.data().display()))
+                    .arg(format!("--tmpdir={}", self.folder.path().display()))
+                    .stdin(Stdio::null())
+                    .output()
+                    .expect("mariadb-install-db (tests/run installs it)");
+                if made.status.success() {
+                    return;
+                }
+                eprintln!("mariadb-install-db failed, and is run again: {made:?}");
+                let _ = std::fs::remove_dir_all(self.data());
+            }
+            panic!("mariadb-install-db fails");
         }
 
         fn data(&self) -> PathBuf {
