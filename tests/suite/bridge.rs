@@ -2,14 +2,10 @@
 
 use crate::support::access::make_token_for;
 use crate::support::client::{Client, Response, finish};
-use crate::support::{Atalaya, Watched, WebSocket};
+use crate::support::front_end::{FRONT_END, socket_io};
+use crate::support::{Atalaya, WebSocket};
 use awc::http::Method;
 use serde_json::{Value, json};
-use std::path::Path;
-use std::process::Command;
-
-/// Where the front end is served from.
-const FRONT_END: &str = "https://banco.example:8443";
 
 async fn bridged() -> Atalaya {
     Atalaya::without_mqtt()
@@ -337,18 +333,6 @@ async fn another_origin_reads_it_if_it_is_allowed_and_no_other_does() {
             assert_eq!((answer.status, answer.header(may)), (403, None), "{origin}");
         }
     }
-}
-
-/// A client of Socket.IO as the front end has one.
-fn socket_io(atalaya: &Atalaya, token: Option<&str>) -> Watched {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/socketio.mjs");
-    let mut command = Command::new("node");
-    command
-        .arg(script)
-        .arg(format!("http://127.0.0.1:{}", atalaya.http_port))
-        .args(token)
-        .env("ORIGIN", FRONT_END);
-    Watched::start_to_tell(command)
 }
 
 #[actix_web::test]

@@ -2,6 +2,7 @@
 
 use crate::support::access::{ADMIN_TOKEN, make_token, make_token_for};
 use crate::support::certificates::Authority;
+use crate::support::front_end::{FRONT_END, socket_io};
 use crate::support::terminal::{WELCOME, connect_from};
 use crate::support::{Atalaya, Client, DEADLINE, Subscriber, Terminal, WebSocket, eventually, raw};
 use crate::tls::{connect_with, serve};
@@ -174,9 +175,19 @@ async fn movements(client: &Client, account: &str) -> Vec<Value> {
 /// A teller per terminal, each of them old: no newline, and one answer before the next command.
 #[actix_web::test]
 async fn five_terminals_at_once_on_one_account_add_up() {
-    let atalaya = bank().await;
+    let atalaya = Atalaya::without_mqtt()
+        .set("TCP_TRUSTED", "127.0.0.1=cajero:banco")
+        .set("LEGACY_API", "on")
+        .set("ALLOWED_ORIGINS", FRONT_END)
+        .start()
+        .await;
     let client = atalaya.client();
     client.open_with("1", "1000.00").await;
+    let mut front_end = socket_io(&atalaya, None);
+    front_end.tell("subscribe 1");
+    front_end.wait_for_line(r#"["heard","1",true]"#).await;
+    let mut follower = WebSocket::open(&atalaya).await;
+    follower.subscribe(&["banco/saldo/1"]).await;
     let terminals: Vec<_> = (0..5)
         .map(|n| {
             let mut terminal = Terminal::open(&atalaya);
@@ -212,6 +223,13 @@ async fn five_terminals_at_once_on_one_account_add_up() {
         expected
     );
     assert_eq!(client.version("1").await, 201);
+    // Those who follow have come to the same.
+    let events = follower.events_until(|event| event.version() == 201).await;
+    let last = &events.last().unwrap().payload;
+    assert!(last.contains(r#""saldo_nuevo":1201.00"#), "{last}");
+    front_end
+        .wait_for_line(r#"["balance_updated",{"cedula":"1","balance":1201}]"#)
+        .await;
 }
 
 #[actix_web::test]

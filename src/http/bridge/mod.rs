@@ -51,14 +51,10 @@ impl Bridge {
 pub(super) fn asked(request: &HttpRequest) -> Option<&web::Data<Bridge>> {
     let bridge = request.app_data::<web::Data<Bridge>>()?;
     let path = request.match_info().as_str();
-    let first = |route: &str| route.split('{').next().unwrap_or_default().to_owned();
     let mut routes = super::BRIDGE_ROUTES.iter();
-    let is_ours = routes.any(|(route, _)| {
-        if route.contains('{') {
-            path.starts_with(&first(route))
-        } else {
-            path == *route
-        }
+    let is_ours = routes.any(|(route, _)| match route.split_once('{') {
+        Some((before, _)) => path.starts_with(before),
+        None => path == *route,
     });
     is_ours.then_some(bridge)
 }

@@ -8,6 +8,7 @@ pub mod checks;
 pub mod client;
 pub mod device;
 pub mod field;
+pub mod front_end;
 pub mod guest;
 pub mod hub;
 pub mod logins;
