@@ -480,10 +480,11 @@ impl SessionHub {
             .filter(|(topic, _)| session.pass.sight.sees(topic, None))
             .filter_map(|(topic, _)| self.retained.get(topic).cloned())
             .collect();
-        // The first lane in which it is behind; where there is none the first will do.
-        let is_behind = |feed: &&Feed| mark(&from, feed.lane()) < mark(&self.marks, feed.lane());
-        let feed = self.feeds.iter().find(is_behind).or(self.feeds.lane(0));
-        let Some(feed) = feed.cloned() else { return };
+        // The lane in which it is furthest behind, so that none waits for a busy one for ever.
+        let behind = |feed: &&Feed| mark(&self.marks, feed.lane()) - mark(&from, feed.lane());
+        let Some(feed) = self.feeds.iter().max_by_key(behind).cloned() else {
+            return;
+        };
         let frames = session.frames.clone();
         let sight = Arc::clone(&session.pass.sight);
         let filters = session.filters.clone();
