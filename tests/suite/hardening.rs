@@ -208,11 +208,17 @@ fn watch(port: u16, is_over: &AtomicBool) -> (usize, Duration) {
     let (mut answers, mut longest) = (0, Duration::ZERO);
     while !is_over.load(Ordering::Relaxed) {
         let asked = Instant::now();
-        let mut stream = raw::connect(port);
-        let _ = stream
-            .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        let answer = raw::read_all(&mut stream);
-        let text = String::from_utf8_lossy(&answer);
+        // Where others have the processors, the next of the crowd may take the spare place before
+        // the question in it is read. Who watches then asks again, and the time runs on.
+        let text = loop {
+            let mut stream = raw::connect(port);
+            let _ = stream
+                .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let answer = raw::read_all(&mut stream);
+            if !answer.is_empty() || asked.elapsed() > Duration::from_secs(3) {
+                break String::from_utf8_lossy(&answer).into_owned();
+            }
+        };
         assert!(
             text.starts_with("HTTP/1.1 200"),
             "{text:?} after {:?}",
