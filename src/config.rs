@@ -7,7 +7,7 @@ use crate::domain::password::Password;
 use crate::domain::token::Token;
 use crate::domain::{CedulaCheck, Money, Slug};
 use crate::limits::Rate;
-use crate::storage::Location;
+use crate::storage::{DatabaseUrl, Location};
 use crate::tls::{self, ClientTls};
 use crate::trusted::{NotTrusted, TrustedNetwork, TrustedNetworks};
 use clap::{Args, ValueEnum};
@@ -57,7 +57,7 @@ pub struct ServeArgs {
         default_value = "sqlite://data/atalaya.db",
         help_heading = "Storage"
     )]
-    pub database_url: String,
+    pub database_url: DatabaseUrl,
 
     /// Writer lanes of a database on a server, from 1 to 16: accounts are dealt out among them, and
     /// each commits by itself. Fixed when the database is created, 1 where it is not said then; a
@@ -729,8 +729,10 @@ impl TryFrom<ServeArgs> for Config {
                 )));
             }
         }
-        let database =
-            Location::parse(&args.database_url).map_err(|e| ConfigError(e.to_string()))?;
+        let database = args
+            .database_url
+            .location()
+            .map_err(|e| ConfigError(e.to_string()))?;
         let ports = Ports::new(&args, tls.is_some());
         let (terminals, terminals_tls) = terminals(&args, &ports, tls.as_ref())?;
         let mqtt = broker(&args, &ports, tls.is_some())?;

@@ -14,7 +14,7 @@ mod talk;
 
 use self::plan::{Desired, DeviceUser};
 use super::broker::BrokerArgs;
-use crate::storage::connection::{Location, open_readers};
+use crate::storage::connection::{DatabaseUrl, open_readers};
 use crate::storage::registry_queries::broker_logins;
 use crate::storage::vault::Vault;
 use anstream::{eprintln, println};
@@ -42,9 +42,14 @@ struct SyncArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Where the database is, as `sqlite://path`
-    #[arg(long, env = "DATABASE_URL", default_value = "sqlite://data/atalaya.db")]
-    database_url: String,
+    /// Where the database is, as `sqlite://path` or `mysql://user:password@host/database`
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        default_value = "sqlite://data/atalaya.db"
+    )]
+    database_url: DatabaseUrl,
 
     /// Folder of what is not in the database
     #[arg(long, env = "DATA_DIR", default_value = "data")]
@@ -98,7 +103,7 @@ pub(super) fn run(args: &BrokerCommandArgs) -> Result<ExitCode, Box<dyn Error>> 
 }
 
 fn read_registry(args: &SyncArgs) -> Result<Desired, Box<dyn Error>> {
-    let location = Location::parse(&args.database_url)?;
+    let location = args.database_url.location()?;
     if location.path().is_some_and(|path| !path.exists()) {
         return Err(format!(
             "{location}: no hay base de datos ahí; este comando corre donde está la de Atalaya \

@@ -686,6 +686,8 @@ fn unwritten(error: WriteError) -> Failure {
         WriteError::KeyReused => ProblemKind::KeyReused,
         WriteError::UnknownSite => ProblemKind::UnknownSite,
         WriteError::SameAccount => ProblemKind::SameAccount,
+        // Only moving in says where an account has to be, and that has no edge.
+        WriteError::OutOfPlace => ProblemKind::Internal,
     }
     .into()
 }

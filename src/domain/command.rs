@@ -52,6 +52,9 @@ pub enum Command {
         kind: PostingKind,
         /// How much.
         amount: Amount,
+        /// The version of the account that it makes. On any other it changes nothing and spends
+        /// no key: what had to come before it has not.
+        version: i64,
     },
 }
 

@@ -101,6 +101,7 @@ impl Step<'_> {
             account: account.clone(),
             kind: self.posting.kind,
             amount: self.posting.amount,
+            version: self.posting.version,
         }
     }
 }

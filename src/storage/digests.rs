@@ -88,11 +88,13 @@ impl Fields {
                 account,
                 kind,
                 amount,
+                version,
             } => {
                 self.field(b"bring in");
                 self.field(account.as_str().as_bytes());
                 self.field(&kind_code(*kind).to_be_bytes());
                 self.field(&amount.cents().to_be_bytes());
+                self.field(&version.to_be_bytes());
             }
         }
     }

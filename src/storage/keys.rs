@@ -41,14 +41,17 @@ impl KeyIndex {
         (lane, is_shared): (i32, bool),
         indexed_to: i64,
     ) -> Result<Self, StorageError> {
-        let rows: Vec<(Option<Vec<u8>>, i64)> = journal::table
-            .filter(journal::lane.eq(lane))
-            .filter(journal::seq.gt(indexed_to))
-            .filter(journal::key_digest.is_not_null())
-            .select((journal::key_digest, journal::seq))
-            .load(connection)?;
-        let recent = if is_shared { Vec::new() } else { rows };
-        let recent = recent
+        let rows: Vec<(Option<Vec<u8>>, i64)> = if is_shared {
+            Vec::new()
+        } else {
+            journal::table
+                .filter(journal::lane.eq(lane))
+                .filter(journal::seq.gt(indexed_to))
+                .filter(journal::key_digest.is_not_null())
+                .select((journal::key_digest, journal::seq))
+                .load(connection)?
+        };
+        let recent = rows
             .into_iter()
             .filter_map(|(digest, seq)| Some((digest?.as_slice().try_into().ok()?, seq)))
             .collect();

@@ -77,24 +77,28 @@ impl Lane {
         setup: LaneSetup,
     ) -> Result<Self, StorageError> {
         let lane = setup.lane;
-        let (seq, link, postings, keys_indexed_to): (i64, Vec<u8>, i64, i64) = lanes::table
+        // One statement sees one moment: a commit of the connection before may still be under way.
+        let last = journal::table
+            .filter(journal::lane.eq(lane))
+            .select(diesel::dsl::max(journal::seq))
+            .single_value();
+        type Ends = (i64, Vec<u8>, i64, i64, Option<i64>);
+        let (seq, link, postings, keys_indexed_to, last): Ends = lanes::table
             .find(lane)
             .select((
                 lanes::head_seq,
                 lanes::head_hash,
                 lanes::postings,
                 lanes::keys_indexed_to,
+                last,
             ))
             .first(connection)?;
-        let last: Option<(i64, Vec<u8>)> = journal::table
-            .filter(journal::lane.eq(lane))
-            .select((journal::seq, journal::hash))
-            .order(journal::seq.desc())
+        let hash: Option<Vec<u8>> = journal::table
+            .find((lane, seq))
+            .select(journal::hash)
             .first(connection)
             .optional()?;
-        let agrees = last
-            .as_ref()
-            .map_or(seq == 0, |(s, hash)| *s == seq && *hash == link);
+        let agrees = last.unwrap_or(0) == seq && hash.is_none_or(|hash| hash == link);
         if !agrees {
             return Err(StorageError::Inconsistent {
                 what: format!("the head of lane {lane} says {seq}, the journal ends elsewhere"),
@@ -230,7 +234,11 @@ impl Lane {
                 account,
                 kind,
                 amount,
-            } => self.post(connection, &circumstances, account, *kind, *amount)?,
+                version,
+            } => {
+                self.check_version(connection, &circumstances, account, *version)?;
+                self.post(connection, &circumstances, account, *kind, *amount)?
+            }
         };
         Ok(Decision {
             outcome,
@@ -367,6 +375,21 @@ impl Lane {
             circumstances.key,
             fact,
         )))
+    }
+
+    /// Whether the account is there and its next posting makes `version`.
+    fn check_version(
+        &mut self,
+        connection: &mut Connection,
+        circumstances: &Circumstances<'_>,
+        id: &AccountId,
+        version: i64,
+    ) -> Result<(), Undecided> {
+        let held = self.within(connection, circumstances, id)?;
+        match held {
+            Some(held) if held.state.version.checked_add(1) == Some(version) => Ok(()),
+            _ => Err(Undecided::Order(WriteError::OutOfPlace)),
+        }
     }
 
     fn post(

@@ -26,7 +26,7 @@ pub mod writer;
 
 pub use access::{AccessCommand, AccessOrder, AccessRefusal, AccessSettings, AccessView};
 pub use bootstrap::Installation;
-pub use connection::{Backend, Connection, Location, ReadPool};
+pub use connection::{Backend, Connection, DatabaseUrl, Location, ReadPool};
 pub use feed::{Feed, Feeds, Head, Notice};
 pub use hub::{HubAnswer, HubCommand, HubOrder, HubRefusal, HubSettings, HubView};
 pub use writer::{OutboxUpdate, Quarantined, Ticket, WriteError, Writer};

@@ -288,6 +288,7 @@ diesel::joinable!(sites -> companies (company_id));
 diesel::joinable!(rules -> companies (company_id));
 diesel::joinable!(grants -> companies (company_id));
 diesel::joinable!(grants -> sites (site_id));
+diesel::allow_tables_to_appear_in_same_query!(lanes, journal);
 diesel::allow_tables_to_appear_in_same_query!(accounts, account_holders);
 diesel::allow_tables_to_appear_in_same_query!(people, grants);
 diesel::allow_tables_to_appear_in_same_query!(quarantine, devices);

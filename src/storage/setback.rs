@@ -1,8 +1,7 @@
 //! Failures of a database after which the same transaction may succeed.
 //!
 //! Servers name them by number, and by the client library's and the cluster's ways only by their
-//! text, so it is the text that is read, without
-//! regard to case.
+//! text, so it is the text that is read, without regard to case. Connections ask for it in English.
 
 use super::StorageError;
 use diesel::result::{DatabaseErrorKind, Error};
@@ -26,23 +25,25 @@ pub(super) enum Setback {
 }
 
 /// Deadlock (1213), wait for a lock (1205), a row that was changed meanwhile (1020), and what a
-/// Galera cluster says of a transaction that another node was first to contradict.
-const UNDONE: [&str; 5] = [
-    "deadlock found",
+/// Galera cluster says of a transaction that another node was first to contradict. MariaDB tells of
+/// a deadlock in the server's own language whatever a connection asks for; the word is in most.
+const UNDONE: [&str; 4] = [
+    "deadlock",
     "lock wait timeout exceeded",
     "record has changed since last read",
-    "wsrep detected deadlock",
     "certification failure",
 ];
 
-/// 2006, 2013, 1927, 1053 and 1152.
-const LOST: [&str; 6] = [
+/// 2006, 2013, 1927, 1053, 1152, 4031, and 1047 of a cluster's node that is not in it.
+const LOST: [&str; 8] = [
     "server has gone away",
     "lost connection to",
     "connection was killed",
     "server shutdown in progress",
     "aborted connection",
     "server closed the connection",
+    "disconnected by the server because of inactivity",
+    "wsrep has not yet prepared node",
 ];
 
 /// What `error` means.
@@ -94,6 +95,14 @@ mod tests {
         for (text, expected) in [
             (
                 "Deadlock found when trying to get lock; try restarting transaction",
+                Setback::Undone,
+            ),
+            (
+                "Encontrado estancamiento (deadlock) al intentar obtener el bloqueo",
+                Setback::Undone,
+            ),
+            (
+                "WSREP detected deadlock/conflict and aborted the transaction",
                 Setback::Undone,
             ),
             (

@@ -12,7 +12,7 @@
 
 use super::access::{self, Access, AccessAnswer, AccessOrder, AccessRefusal, AccessSettings};
 use super::chain::Link;
-use super::connection::{Location, begin, commit, reopen_writer};
+use super::connection::{Location, begin, commit, keep, reopen_writer};
 use super::hub::{self, Hub, HubAnswer, HubOrder, HubRefusal, HubSettings};
 use super::ledger::{Lane, LaneSetup, Undecided};
 use super::schema::{outbox, outbox_quarantine};
@@ -25,7 +25,7 @@ use diesel::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The most operations in one group: enough to make the flush negligible, few enough that the
@@ -35,6 +35,9 @@ pub const GROUP: usize = 256;
 /// The most operations that wait. At a commit of a few milliseconds they wait well under a second;
 /// more would only be answered later than their clients care to wait.
 pub const QUEUE: usize = 2_048;
+
+/// How often a lane that has nothing to do looks after its connection.
+const TEND: Duration = Duration::from_secs(1);
 
 /// Why something was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +60,9 @@ pub enum WriteError {
     /// Origin and destination are one account; nothing was changed.
     #[error("origin and destination are the same account")]
     SameAccount,
+    /// The account is not where the order has to find it; nothing was changed.
+    #[error("the account is not where this has to find it")]
+    OutOfPlace,
 }
 
 /// The progress of a lane's publisher.
@@ -100,6 +106,7 @@ enum Operation {
     Hub(Box<HubOrder>, oneshot::Sender<HubVerdict>),
     Access(Box<AccessOrder>, oneshot::Sender<AccessVerdict>),
     Outbox(OutboxUpdate, oneshot::Sender<Result<(), WriteError>>),
+    Tend,
     Close,
 }
 
@@ -147,14 +154,11 @@ impl Writer {
                 operations,
                 failure: Arc::clone(&failure),
             };
-            std::thread::Builder::new()
-                .name(format!("writer {lane}"))
-                .spawn(move || thread.run())
-                .map_err(|e| StorageError::Inconsistent {
-                    what: format!("no thread for the writer: {e}"),
-                })?;
+            spawn(format!("writer {lane}"), move || thread.run())?;
             queues.push(queue);
         }
+        let tended = queues.iter().map(mpsc::Sender::downgrade).collect();
+        spawn("tender".to_owned(), move || tend(tended))?;
         Ok(Self {
             queues: queues.into(),
             failed,
@@ -251,6 +255,29 @@ impl Writer {
     }
 }
 
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), StorageError> {
+    let spawned = std::thread::Builder::new().name(name).spawn(work);
+    let failed = |e| StorageError::Inconsistent {
+        what: format!("no thread for the writer: {e}"),
+    };
+    spawned.map(drop).map_err(failed)
+}
+
+/// Reminds the lanes of their connections, until they are closed. One that is busy needs no
+/// reminder.
+fn tend(mut lanes: Vec<mpsc::WeakSender<Operation>>) {
+    while !lanes.is_empty() {
+        std::thread::sleep(TEND);
+        lanes.retain(|lane| {
+            let Some(lane) = lane.upgrade() else {
+                return false;
+            };
+            let told = lane.try_send(Operation::Tend);
+            !matches!(told, Err(mpsc::error::TrySendError::Closed(_)))
+        });
+    }
+}
+
 /// A lane's connection and what is remembered of the database behind it. A group that fails takes
 /// its session with it: what the database then holds is read anew, never guessed.
 struct Session {
@@ -305,6 +332,8 @@ struct Room {
     session: Option<Session>,
     /// What a server knows the connection by, the last one where there is none.
     connection: Option<i64>,
+    /// Whether it was said that there is no session and none to be had.
+    is_told: bool,
 }
 
 /// Rooms that somebody holds, in the order of lanes.
@@ -396,6 +425,38 @@ impl House {
             }
         }
         Ok(())
+    }
+
+    /// Keeps a lane's session alive, and opens one where there is none: what was committed and could
+    /// not be looked up then must not wait for somebody who comes to write.
+    fn tend(&self, lane: usize) -> Result<(), StorageError> {
+        let mut held = self.hold(&[lane]);
+        for (_, room) in &mut held {
+            let kept = room
+                .session
+                .as_mut()
+                .map(|session| keep(&mut session.connection));
+            match kept {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) => log::warn!("lane {lane} lost its connection: {error}"),
+                None => {}
+            }
+            room.session = None;
+        }
+        let opened = self.open_missing(&mut held);
+        for (_, room) in &mut held {
+            match &opened {
+                Ok(()) => {
+                    log::info!("lane {lane} is open again");
+                    room.is_told = false;
+                }
+                Err(error) if !std::mem::replace(&mut room.is_told, true) => {
+                    log::warn!("lane {lane} cannot be opened, and is tried until it can: {error}");
+                }
+                Err(_) => {}
+            }
+        }
+        opened.or_else(|error| if error.is_fatal() { Err(error) } else { Ok(()) })
     }
 
     /// What is committed becomes visible: before anybody is answered, so that who changes a rule
@@ -510,6 +571,9 @@ impl LaneThread {
         let instruments = &self.house.parts.instruments;
         let across = std::mem::take(&mut group.across);
         let (operations, started) = (group.own_len(), Instant::now());
+        if operations == 0 && across.is_empty() {
+            return self.house.tend(self.lane);
+        }
         if operations > 0 {
             let committed = self.commit_own(&mut group);
             let outcome = self.outcome(operations, started, committed);
@@ -640,6 +704,7 @@ fn transact_across(
 
 fn finish(connection: &mut Connection) -> Result<(), Failed> {
     fail::fail_point!("writer::before_commit");
+    fail::fail_point!("writer::refuse_commit", |_| Err(unheld()));
     commit(connection).map_err(|error| Failed {
         error,
         at_commit: true,
@@ -715,6 +780,8 @@ impl Group {
                 self.updates.push(update);
                 self.moved.push(reply);
             }
+            // That is what a group with nothing else in it does.
+            Operation::Tend => {}
             Operation::Close => self.closing = true,
         }
     }
@@ -771,6 +838,15 @@ fn write_outbox(
     now: i64,
 ) -> Result<(), StorageError> {
     for message in &update.quarantined {
+        // A commit whose reply was lost is run again where it left no mark in the journal.
+        let same = outbox_quarantine::table
+            .filter(outbox_quarantine::lane.eq(update.lane))
+            .filter(outbox_quarantine::seq.eq(message.seq))
+            .filter(outbox_quarantine::topic.eq(&message.topic));
+        let is_there: i64 = same.count().get_result(connection)?;
+        if is_there > 0 {
+            continue;
+        }
         diesel::insert_into(outbox_quarantine::table)
             .values((
                 outbox_quarantine::lane.eq(update.lane),

@@ -11,6 +11,8 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const LANES: &str = "4";
 
@@ -91,6 +93,51 @@ async fn opposing_transfers_between_lanes_do_not_deadlock_and_lose_nothing() {
     let postings =
         client.get("/api/v1/estadisticas").await.unwrap().json()["total_transacciones"].as_u64();
     assert_eq!(postings, Some((ACCOUNTS + 2 * done) as u64));
+}
+
+#[actix_web::test]
+async fn a_kill_between_two_lanes_leaves_no_half_of_a_transfer() {
+    let server = MariaDb::start();
+    let schema = Schema::on(&server.url());
+    let mut atalaya = atalaya_on(&schema).await;
+    for round in 10..14 {
+        let client = atalaya.client();
+        let answered = Arc::new(AtomicUsize::new(0));
+        let pairs = (1..ACCOUNTS).flat_map(|n| [(0, n), (n, 0)]);
+        let tried = pairs.map(|(a, b)| {
+            let (client, answered) = (client.clone(), Arc::clone(&answered));
+            async move {
+                let key = format!("k{round}-{a}-{b}");
+                let (from, to) = (account(a), account(b));
+                let body = json!({"cedula_origen": from, "cedula_destino": to, "monto": "1.00"});
+                let sent = client
+                    .post("/api/v1/transferencias", Some(&key), &body)
+                    .await;
+                answered.fetch_add(1, Ordering::SeqCst);
+                (sent.is_ok_and(|answer| answer.status == 201)).then_some((from, to, key))
+            }
+        });
+        let all = actix_web::rt::spawn(join_all(tried.collect::<Vec<_>>()));
+        eventually("some are answered", || async {
+            (answered.load(Ordering::SeqCst) >= 3).then_some(())
+        })
+        .await;
+        atalaya.kill();
+        let promised = all.await.unwrap();
+        atalaya.start().await;
+        let client = atalaya.client();
+        let cents = i64::try_from(ACCOUNTS).unwrap() * 10_000;
+        assert_eq!(total(&client).await, cents, "round {round}");
+        audit(&schema.location()).unwrap();
+        for (from, to, key) in promised.into_iter().flatten() {
+            assert!(
+                client
+                    .transfer(&from, &to, "1.00", &key)
+                    .await
+                    .is_replayed()
+            );
+        }
+    }
 }
 
 #[actix_web::test]

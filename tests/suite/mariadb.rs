@@ -4,7 +4,9 @@
 use crate::support::mariadb::{MariaDb, Schema};
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::terminal::Terminal;
-use crate::support::{Atalaya, Client, audit, certificates, eventually, free_port, run};
+use crate::support::{
+    Atalaya, Client, Mosquitto, Subscriber, audit, certificates, eventually, free_port, run,
+};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use futures_util::future::join_all;
@@ -21,6 +23,20 @@ async fn atalaya_on(schema: &Schema) -> Atalaya {
 /// `schema` as `sql` sees it, for a connection of the test's own.
 fn connect(schema: &Schema) -> MysqlConnection {
     MysqlConnection::establish(schema.url()).unwrap()
+}
+
+/// The `value` of a query.
+fn number(schema: &Schema, query: &str) -> i64 {
+    #[derive(QueryableByName)]
+    struct Number {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        value: i64,
+    }
+    let mut connection = connect(schema);
+    let found: Number = diesel::sql_query(query)
+        .get_result(&mut connection)
+        .unwrap();
+    found.value
 }
 
 /// A server that listens on a port, which is what a proxy needs.
@@ -118,7 +134,7 @@ async fn a_transaction_that_is_undone_for_another_is_run_again() {
     assert_eq!(answer.status, 201, "{}", answer.text());
     assert_eq!(client.balance("1").await, "105.00");
     assert!(
-        atalaya.log().contains("Deadlock found"),
+        atalaya.log().to_lowercase().contains("deadlock"),
         "{}",
         atalaya.log()
     );
@@ -249,6 +265,64 @@ async fn a_second_process_on_the_same_server_is_refused() {
     atalaya.kill();
     atalaya.start().await;
     atalaya.client().open("2").await;
+}
+
+#[actix_web::test]
+async fn a_machine_that_lost_its_power_does_not_lock_out_the_next() {
+    let (server, port) = server_on_a_port();
+    let schema = Schema::on(&server.url());
+    let proxy = Proxy::start(port).await;
+    let mut atalaya = Atalaya::without_mqtt()
+        .set("DATABASE_URL", through(&schema, proxy.port))
+        .start()
+        .await;
+    atalaya.client().open("1").await;
+    // Its connections stand at the server as if it were there.
+    proxy.muffle();
+    atalaya.kill();
+    let held = number(
+        &schema,
+        "SELECT COUNT(*) AS value FROM information_schema.processlist WHERE user = 'atalaya'",
+    );
+    assert!(held > 0, "the server knows");
+    atalaya.set("DATABASE_URL", &through(&schema, port));
+    atalaya.start().await;
+    atalaya.client().open("2").await;
+    assert_eq!(atalaya.client().balance("1").await, "0.00");
+    audit(&schema.location()).unwrap();
+}
+
+#[actix_web::test]
+async fn what_was_committed_unheard_is_published_though_nobody_comes() {
+    let (server, port) = server_on_a_port();
+    let schema = Schema::on(&server.url());
+    let proxy = Proxy::start(port).await;
+    let broker = Mosquitto::start();
+    let atalaya = Atalaya::with_broker(&broker)
+        .set("DATABASE_URL", through(&schema, proxy.port))
+        .start()
+        .await;
+    let client = atalaya.client();
+    client.open("7").await;
+    let subscriber = Subscriber::to(broker.port, &["banco/depositos"]).await;
+    eventually("nothing else is to be committed", || async {
+        let behind = "SELECT COUNT(*) AS value FROM lanes JOIN outbox ON outbox.lane = lanes.lane \
+                      WHERE outbox.position < lanes.head_seq";
+        (number(&schema, behind) == 0).then_some(())
+    })
+    .await;
+    proxy.shut(true);
+    proxy.cut_at_next_commit(Cut::AfterCommit);
+    let answer = client.deposit("7", "5.00", "unheard").await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    eventually("it was committed", || async {
+        (number(&schema, "SELECT postings AS value FROM lanes") == 1).then_some(())
+    })
+    .await;
+    proxy.shut(false);
+    subscriber
+        .wait_for("the deposit", |message| message.json()["cedula"] == "7")
+        .await;
 }
 
 #[actix_web::test]

@@ -3,7 +3,7 @@
 use crate::support::checks::{
     all_arrived, backlog_drains, marker_catches_up, retained_balances_are_right,
 };
-use crate::support::mariadb::{MariaDb, on_files};
+use crate::support::mariadb::{MariaDb, Schema, on_files};
 use crate::support::{Atalaya, Mosquitto, Records, Subscriber, audit, eventually};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -265,6 +265,116 @@ async fn a_move_that_was_killed_is_finished_by_running_it_again() {
     let before = head(&killed);
     import_all(&killed, &old);
     assert_eq!(head(&killed), before);
+}
+
+#[actix_web::test]
+async fn a_group_that_was_not_written_stops_the_move_and_spoils_nothing() {
+    if cfg!(not(feature = "failpoints")) {
+        eprintln!("SKIPPED: it needs the feature failpoints");
+        return;
+    }
+    let old = old_system(&[TABLES, MANY]);
+    let whole = Atalaya::without_mqtt().prepare();
+    import_all(&whole, &old);
+    let failed = Atalaya::without_mqtt().prepare();
+    for first in [0, 2] {
+        let mut command = failed.command();
+        let output = command
+            .arg("import")
+            .arg(url(&old))
+            // What is behind it has been handed in already, and is committed.
+            .env(
+                "FAILPOINTS",
+                format!("writer::refuse_commit={first}*off->1*return->off"),
+            )
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("no lo ha escrito"), "{errors}");
+        is_whole(&failed);
+    }
+    let told = import_all(&failed, &old);
+    assert!(told.contains("Mudanza completa"), "{told}");
+    is_whole(&failed);
+    assert_eq!(balances(&failed), balances(&whole));
+    let sorted = |atalaya: &Atalaya| {
+        let mut postings = Records::of(atalaya).postings();
+        postings.sort_by(|a, b| (&a.id, a.version).cmp(&(&b.id, b.version)));
+        postings
+    };
+    assert_eq!(sorted(&failed), sorted(&whole));
+}
+
+#[actix_web::test]
+async fn a_bank_moves_into_several_lanes() {
+    let old = old_system(&[TABLES, MANY]);
+    let whole = Atalaya::without_mqtt().prepare();
+    import_all(&whole, &old);
+    let schema = Schema::on(&old.url());
+    let laned = Atalaya::without_mqtt()
+        .set("DATABASE_URL", schema.url())
+        .set("WRITER_LANES", "4")
+        .prepare();
+    for _ in 0..2 {
+        let told = import_all(&laned, &old);
+        assert!(told.contains("Mudanza completa"), "{told}");
+        audit(&schema.location()).unwrap();
+        let moved = Records::at(schema.location()).accounts().into_values();
+        let moved: BTreeMap<String, i64> = moved.map(|a| (a.id, a.balance)).collect();
+        assert_eq!(moved, balances(&whole));
+    }
+}
+
+#[actix_web::test]
+async fn tables_that_do_not_go_together_are_read_or_refused() {
+    // Compared with one another, these two have no order in common; and each account counts anew.
+    let apart = "
+        ALTER TABLE clientes CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
+        ALTER TABLE transacciones MODIFY id INT NOT NULL, DROP PRIMARY KEY,
+            CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci;
+        INSERT INTO clientes (cedula, nombres, apellidos, saldo) VALUES
+            ('1', 'Ana', 'Mora', 30.00), ('2', 'Luz', 'Paz', 5.00), ('3', 'Eva', 'Vera', 2.00),
+            ('4', 'Raúl', 'Paz', 7.00);
+        INSERT INTO transacciones (id, cedula, tipo, monto, saldo_final, fecha) VALUES
+            (1, '1', 'DEPOSITO', 10.00, 10.00, '2020-01-01'),
+            (2, '1', 'DEPOSITO', 20.00, 30.00, '2020-01-02'),
+            (1, '2', 'DEPOSITO', 5.00, 5.00, '2020-01-01'),
+            (1, '3', 'DEPOSITO', 1.00, 1.00, '2020-01-01'),
+            (1, '3', 'DEPOSITO', 1.00, 2.00, '2020-01-01'),
+            (1, '\u{ff14}', 'DEPOSITO', 7.00, 7.00, '2020-01-01'),
+            (1, '9', 'DEPOSITO', 1.00, 1.00, '2020-01-01');
+    ";
+    let old = old_system(&[TABLES, apart]);
+    let atalaya = Atalaya::without_mqtt().prepare();
+    for options in [["--dry-run"].as_slice(), &[], &[]] {
+        let output = import(&atalaya, &old, options);
+        let told = report(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!errors.contains("collation"), "{errors}");
+        for part in [
+            "transacciones 1: el id se repite",
+            "transacciones 1: la cédula no está en clientes (1 filas)",
+            "Rechazos: ",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+    is_whole(&atalaya);
+    let moved = balances(&atalaya);
+    assert_eq!(moved.get("1"), Some(&3_000));
+    assert_eq!(moved.get("2"), Some(&500));
+    assert_eq!(moved.get("3"), None);
+
+    // As numbers these cédulas are others than as text.
+    old.execute(
+        "USE viejo; DELETE FROM transacciones WHERE cedula = '\u{ff14}';
+         ALTER TABLE transacciones MODIFY cedula BIGINT;",
+    );
+    let output = import(&atalaya, &old, &[]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("dé a las dos el mismo tipo"), "{errors}");
 }
 
 #[actix_web::test]

@@ -151,10 +151,18 @@ CREATE TABLE IF NOT EXISTS devices (
     name       VARCHAR(400) NOT NULL,
     active     BOOLEAN      NOT NULL DEFAULT TRUE,
     created_at BIGINT       NOT NULL,
-    trust      INT          NOT NULL DEFAULT 1 CHECK (trust IN (1, 2)),
+    trust      INT          NOT NULL DEFAULT 1 CHECK (trust IN (1, 2, 3)),
     FOREIGN KEY (company_id) REFERENCES companies (id),
     FOREIGN KEY (site_id) REFERENCES sites (id),
     FOREIGN KEY (kind) REFERENCES device_types (code)
+) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- Of devices from before Atalaya, which neither sign nor speak MQTT: they show a secret for a token.
+CREATE TABLE IF NOT EXISTS device_secrets (
+    device_id  BIGINT     NOT NULL PRIMARY KEY,
+    digest     BINARY(32) NOT NULL,
+    changed_at BIGINT     NOT NULL,
+    FOREIGN KEY (device_id) REFERENCES devices (id)
 ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS device_passwords (

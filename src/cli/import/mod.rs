@@ -120,8 +120,9 @@ pub(super) struct ImportArgs {
 }
 
 /// Settings of the server that moving in heeds and shows; the others are taken and not shown.
-const HEEDED: [&str; 6] = [
+const HEEDED: [&str; 7] = [
     "database_url",
+    "writer_lanes",
     "data_dir",
     "empresa",
     "moneda",

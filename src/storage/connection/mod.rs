@@ -59,6 +59,35 @@ pub enum Location {
 #[cfg(feature = "mysql")]
 pub use mysql::MysqlUrl;
 
+/// `DATABASE_URL` as it is typed. There may be a password in it, so it is shown as a [`Location`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// Where that is.
+    ///
+    /// # Errors
+    /// [`StorageError::Url`].
+    pub fn location(&self) -> Result<Location, StorageError> {
+        Location::parse(&self.0)
+    }
+}
+
+impl From<String> for DatabaseUrl {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.location() {
+            Ok(location) => location.fmt(f),
+            Err(_) => f.write_str("DatabaseUrl(..)"),
+        }
+    }
+}
+
 impl Location {
     /// Parses `sqlite://path` or `mysql://user:password@host/database`.
     ///
@@ -142,6 +171,18 @@ pub fn reopen_writer(
         Location::Mysql(url) => {
             mysql::open_writer(location, url, lane, before).map(Connection::Mysql)
         }
+    }
+}
+
+/// Keeps a lane's connection from being taken for a dead one.
+///
+/// # Errors
+/// [`StorageError::Query`] where it is one.
+pub fn keep(connection: &mut Connection) -> Result<(), StorageError> {
+    match connection {
+        Connection::Sqlite(_) => Ok(()),
+        #[cfg(feature = "mysql")]
+        Connection::Mysql(inner) => mysql::keep(inner),
     }
 }
 

@@ -14,8 +14,16 @@ use url::{Host, Url};
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/mysql");
 
 /// How long the writer waits for another that was here and whose connection the server has yet to
-/// find dead, in seconds.
+/// find dead, in seconds: that of a process that was killed.
 const TAKEOVER: i32 = 10;
+
+/// For how long a lane's connection may say nothing, in seconds. Then the server ends it: its
+/// machine or the way to it is gone, without a farewell that would have told. Whoever lives says
+/// something each second ([`keep`]).
+const SILENCE: i32 = 20;
+
+/// What a connection that is alive does not reach, in seconds.
+const HUSH: i64 = 4;
 
 /// `mysql://user:password@host:port/database`, with what may stand behind: `unix_socket`, `ssl_ca`,
 /// `ssl_cert`, `ssl_key`, `ssl_mode`.
@@ -36,7 +44,21 @@ impl MysqlUrl {
         if url.scheme() != "mysql" || url.username().is_empty() || !named {
             return Err(wrong("expected mysql://user:password@host/database"));
         }
-        Ok(Self(url))
+        let url = Self(url);
+        match url.parameter("ssl_mode").as_deref() {
+            None | Some("disabled" | "preferred" | "required") => Ok(url),
+            // The library checks the authority wherever one is named.
+            Some("verify_ca") if url.parameter("ssl_ca").is_some() => Ok(url),
+            Some("verify_ca") => Err(wrong("ssl_mode=verify_ca needs ssl_ca=FILE")),
+            // What would not be done must not be believed to be done.
+            Some("verify_identity") => Err(wrong(
+                "ssl_mode=verify_identity: the client library does not check the server's name; \
+                 say verify_ca, and let the authority sign for that server alone",
+            )),
+            Some(_) => Err(wrong(
+                "ssl_mode is disabled, preferred, required or verify_ca",
+            )),
+        }
     }
 
     /// The database's name.
@@ -143,13 +165,43 @@ pub(super) fn open_writer(
         }
         taken = lock(&mut connection, lane, TAKEOVER)?;
     }
+    if let (false, Some(holder)) = (taken.is_own, taken.holder)
+        && is_silent(&mut connection, holder)
+    {
+        log::warn!(
+            "connection {holder} of the server holds lane {lane} and says nothing; if it goes on so \
+             for {SILENCE} s the server ends it"
+        );
+        taken = lock(&mut connection, lane, SILENCE)?;
+    }
     if taken.is_own {
         *before = taken.holder;
+        connection.batch_execute(&format!("SET SESSION wait_timeout = {SILENCE}"))?;
         return Ok(connection);
     }
     Err(StorageError::Taken {
         database: location.to_string(),
     })
+}
+
+/// Says something on a lane's connection.
+pub(super) fn keep(connection: &mut MysqlConnection) -> Result<(), StorageError> {
+    Ok(connection.batch_execute("DO 1")?)
+}
+
+/// Whether a connection of the server has said nothing for a while, or cannot be looked at.
+fn is_silent(connection: &mut MysqlConnection, id: i64) -> bool {
+    #[derive(QueryableByName)]
+    struct Since {
+        #[diesel(sql_type = BigInt)]
+        seconds: i64,
+    }
+    let found: Result<Since, _> = diesel::sql_query(
+        "SELECT CAST(time AS SIGNED) AS seconds FROM information_schema.processlist WHERE id = ?",
+    )
+    .bind::<BigInt, _>(id)
+    .get_result(connection);
+    found.map_or(true, |since| since.seconds > HUSH)
 }
 
 /// Whose a lane's lock is.
@@ -193,9 +245,10 @@ pub(super) fn open(location: &Location, url: &MysqlUrl) -> Result<MysqlConnectio
         ));
     }
     // What is written must be what was said, and not what fits; `||` joins texts, as in standard
-    // SQL; a wait for a lock ends before whoever asked has gone.
+    // SQL; failures are told apart by what the server says of them in English; a wait for a lock
+    // ends before whoever asked has gone.
     connection.batch_execute(&format!(
-        "SET NAMES utf8mb4; \
+        "SET NAMES utf8mb4; SET SESSION lc_messages = 'en_US'; \
          SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT,ERROR_FOR_DIVISION_BY_ZERO'; \
          SET SESSION time_zone = '+00:00'; \
          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
@@ -242,6 +295,15 @@ mod tests {
         ] {
             assert!(demands(hidden), "{hidden}");
         }
+    }
+
+    #[test]
+    fn what_the_library_does_not_check_is_refused() {
+        for wrong in ["verify_identity", "verify_ca", "REQUIRED", "on"] {
+            let url = format!("mysql://a@db.example/b?ssl_mode={wrong}");
+            assert!(MysqlUrl::parse(&url).is_err(), "{url}");
+        }
+        assert!(MysqlUrl::parse("mysql://a@h/b?ssl_mode=verify_ca&ssl_ca=/c").is_ok());
     }
 
     #[test]

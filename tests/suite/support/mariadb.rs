@@ -161,7 +161,7 @@ mod server {
                 ])
                 .args([
                     "--innodb-log-file-size=8M",
-                    "--lc-messages=en_US",
+                    "--lc-messages=es_ES",
                     SHARED_IO,
                 ])
                 .arg(format!("--datadir={}", self.data().display()))

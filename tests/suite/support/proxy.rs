@@ -1,7 +1,7 @@
 //! A way to a database server that can be cut in the middle of a commit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -21,6 +21,8 @@ pub enum Cut {
 pub struct Proxy {
     pub port: u16,
     armed: Arc<AtomicU8>,
+    is_shut: Arc<AtomicBool>,
+    is_muffled: Arc<AtomicBool>,
 }
 
 const QUIET: u8 = 0;
@@ -34,15 +36,41 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let armed = Arc::new(AtomicU8::new(QUIET));
-        let shared = Arc::clone(&armed);
+        let [is_shut, is_muffled] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let (shut, muffled, shared) = (is_shut.clone(), is_muffled.clone(), armed.clone());
         actix_web::rt::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await {
-                    actix_web::rt::spawn(carry(client, server, Arc::clone(&shared)));
+                if shut.load(Ordering::SeqCst) {
+                    continue;
+                }
+                if let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await {
+                    let (shared, muffled) = (shared.clone(), muffled.clone());
+                    actix_web::rt::spawn(async move {
+                        carry(client, &mut server, shared).await;
+                        if muffled.load(Ordering::SeqCst) {
+                            wait_for_end(&mut server).await;
+                        }
+                    });
                 }
             }
         });
-        Self { port, armed }
+        Self {
+            port,
+            armed,
+            is_shut,
+            is_muffled,
+        }
+    }
+
+    /// Whether it lets nobody new through.
+    pub fn shut(&self, is_shut: bool) {
+        self.is_shut.store(is_shut, Ordering::SeqCst);
+    }
+
+    /// From now on the server does not get to know when a client is gone, as when the client's
+    /// machine has lost its power.
+    pub fn muffle(&self) {
+        self.is_muffled.store(true, Ordering::SeqCst);
     }
 
     pub fn cut_at_next_commit(&self, cut: Cut) {
@@ -60,8 +88,14 @@ impl Proxy {
     }
 }
 
+/// Until the server ends it.
+async fn wait_for_end(server: &mut TcpStream) {
+    let mut rest = [0; 4_096];
+    while matches!(server.read(&mut rest).await, Ok(1..)) {}
+}
+
 /// Carries bytes both ways until one side ends or the way is cut.
-async fn carry(mut client: TcpStream, mut server: TcpStream, armed: Arc<AtomicU8>) {
+async fn carry(mut client: TcpStream, server: &mut TcpStream, armed: Arc<AtomicU8>) {
     let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
     loop {
         tokio::select! {
@@ -72,9 +106,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, armed: Arc<AtomicU8
                 let cut = if is_commit { armed.swap(QUIET, Ordering::SeqCst) } else { QUIET };
                 if cut == UNNOTICED {
                     drop(client);
-                    // Until the server ends it.
-                    while matches!(server.read(&mut down).await, Ok(1..)) {}
-                    return;
+                    return wait_for_end(server).await;
                 }
                 if cut == BEFORE || server.write_all(bytes).await.is_err() {
                     return;

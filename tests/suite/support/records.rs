@@ -50,6 +50,11 @@ impl Records {
         Self(atalaya.database())
     }
 
+    /// What stands at `location`.
+    pub const fn at(location: Location) -> Self {
+        Self(location)
+    }
+
     fn load<T>(&self, sql: &str) -> Vec<T>
     where
         T: QueryableByName<Backend> + 'static,

@@ -154,7 +154,16 @@ impl Mover<'_> {
     fn run(&mut self) -> Result<(), MoveError> {
         let counts = self.old.counts()?;
         self.reporter.expect(counts);
+        if let Some(table) = self.old.unprotected() {
+            self.reporter.progress.beside(|| {
+                eprintln!(
+                    "atalaya import: la tabla {table} no es InnoDB y no da una vista fija: nadie debe \
+                     escribir en el sistema anterior mientras dure la mudanza"
+                );
+            });
+        }
         let ambiguous = self.reject_ambiguous()?;
+        self.reject_orphans()?;
         let page = OldSystem::page(counts);
         let mut after: Option<String> = None;
         loop {
@@ -167,7 +176,6 @@ impl Mover<'_> {
             let clients = self.with_ids(clients);
             self.accounts(&clients)?;
         }
-        self.reject_orphans()?;
         self.target.finish()
     }
 
@@ -254,6 +262,21 @@ impl Mover<'_> {
                 Ok(()) => {}
                 Err(reason) => self.reporter.reject(Some(id.as_str()), reason),
             }
+            self.reporter.progress.advance(rows.len());
+        }
+        // The old system takes these cédulas for one and the same, and Atalaya does not.
+        for (cedula, rows) in histories {
+            let first = Shown::from(
+                rows.first()
+                    .and_then(|row| row.id.as_deref())
+                    .unwrap_or("NULL"),
+            );
+            let reason = format!(
+                "transacciones {}: la cédula está escrita de otra manera que en clientes ({} filas)",
+                first.as_str(),
+                rows.len()
+            );
+            self.reporter.reject(Some(&cedula), reason);
             self.reporter.progress.advance(rows.len());
         }
         Ok(())
@@ -361,15 +384,15 @@ impl Mover<'_> {
             given_names: client.given_names.clone(),
             surnames: client.surnames.clone(),
         };
-        let key = self.reading.key("clientes", id.as_str())?;
+        let key = self.reading.key(id.as_str(), "cuenta")?;
         Ok(Order::moving_in(command, None, key))
     }
 
     fn order(&self, id: &AccountId, step: &Step<'_>) -> Result<Order, String> {
         let key = match step.origin {
             Origin::Movement(movement) => movement.key.clone(),
-            Origin::Opening => self.reading.key("ajuste", id.as_str())?,
-            Origin::Closing => self.reading.key("ajuste-final", id.as_str())?,
+            Origin::Opening => self.reading.key(id.as_str(), "ajuste")?,
+            Origin::Closing => self.reading.key(id.as_str(), "ajuste-final")?,
         };
         Ok(Order::moving_in(step.command(id), Some(step.day), key))
     }
@@ -383,8 +406,16 @@ fn read_history(
 ) -> Result<Vec<OldMovement>, String> {
     let mut history = Vec::with_capacity(rows.len());
     let (mut reasons, mut wrong) = (Vec::new(), 0);
+    let mut ids = HashSet::new();
     for row in rows {
-        match reading.movement(row, rounding) {
+        let movement = reading.movement(row, rounding).and_then(|movement| {
+            if ids.insert(row.id.as_deref()) {
+                return Ok(movement);
+            }
+            let id = Shown::from(&*movement.id);
+            Err(format!("transacciones {}: el id se repite", id.as_str()))
+        });
+        match movement {
             Ok(movement) => history.push(movement),
             Err(reason) => {
                 wrong += 1;

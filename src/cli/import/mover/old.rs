@@ -70,7 +70,8 @@ pub(super) struct Stray {
 pub(super) struct OldSystem {
     connection: MysqlConnection,
     quotes_ids: bool,
-    columns: HashMap<(String, String), String>,
+    columns: HashMap<(String, String), Column>,
+    unprotected: Option<String>,
     name: String,
 }
 
@@ -82,6 +83,16 @@ struct Column {
     name: String,
     #[diesel(sql_type = Text)]
     kind: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    charset: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    collation: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct Table {
+    #[diesel(sql_type = Text)]
+    name: String,
 }
 
 const CLIENT_COLUMNS: [&str; 4] = ["cedula", "nombres", "apellidos", "saldo"];
@@ -109,14 +120,14 @@ impl OldSystem {
              START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
         )?;
         let columns: Vec<Column> = diesel::sql_query(
-            "SELECT table_name AS place, LOWER(column_name) AS name, LOWER(data_type) AS kind \
-             FROM information_schema.columns \
+            "SELECT table_name AS place, LOWER(column_name) AS name, LOWER(data_type) AS kind, \
+             character_set_name AS charset, collation_name AS collation FROM information_schema.columns \
              WHERE table_schema = DATABASE() AND table_name IN ('clientes', 'transacciones')",
         )
         .load(&mut connection)?;
         let columns: HashMap<_, _> = columns
             .into_iter()
-            .map(|column| ((column.place, column.name), column.kind))
+            .map(|column| ((column.place.clone(), column.name.clone()), column))
             .collect();
         let wanted = [
             ("clientes", CLIENT_COLUMNS.as_slice()),
@@ -129,19 +140,58 @@ impl OldSystem {
                 }
             }
         }
+        let unprotected: Option<Table> = diesel::sql_query(
+            "SELECT table_name AS name FROM information_schema.tables \
+             WHERE table_schema = DATABASE() AND table_name IN ('clientes', 'transacciones') \
+             AND engine <> 'InnoDB' ORDER BY table_name LIMIT 1",
+        )
+        .get_result(&mut connection)
+        .optional()?;
         let mut old = Self {
             connection,
             quotes_ids: true,
             columns,
+            unprotected: unprotected.map(|table| table.name),
             name: url.database().to_owned(),
         };
-        old.quotes_ids = !is_integer(old.kind("transacciones", "cedula"));
+        let [clients, movements] =
+            ["clientes", "transacciones"].map(|table| is_integer(old.kind(table, "cedula")));
+        if clients != movements {
+            return Err(OldError::Form(
+                "clientes.cedula y transacciones.cedula son una de texto y la otra de números, que \
+                 no guardan los ceros de delante: dé a las dos el mismo tipo"
+                    .to_owned(),
+            ));
+        }
+        old.quotes_ids = !movements;
         Ok(old)
     }
 
+    /// A table of which there is no snapshot, since its engine knows no transactions.
+    pub(super) fn unprotected(&self) -> Option<&str> {
+        self.unprotected.as_deref()
+    }
+
     fn kind(&self, table: &str, column: &str) -> &str {
-        let place = (table.to_owned(), column.to_owned());
-        self.columns.get(&place).map_or("", String::as_str)
+        self.column(table, column)
+            .map_or("", |column| column.kind.as_str())
+    }
+
+    fn column(&self, table: &str, column: &str) -> Option<&Column> {
+        self.columns.get(&(table.to_owned(), column.to_owned()))
+    }
+
+    /// The cédula of a movement, to be compared with that of clients as these are compared with
+    /// one another, so that their index serves.
+    fn comparable_cedula(&self) -> String {
+        let clients = self.column("clientes", "cedula");
+        let told = clients.and_then(|c| Some((c.charset.as_deref()?, c.collation.as_deref()?)));
+        match told {
+            Some((charset, collation)) => {
+                format!("CONVERT(t.cedula USING {charset}) COLLATE {collation}")
+            }
+            None => "t.cedula".to_owned(),
+        }
     }
 
     /// How its rows are to be read.
@@ -197,10 +247,11 @@ impl OldSystem {
     /// # Errors
     /// [`OldError::Query`].
     pub(super) fn orphans(&mut self) -> Result<Vec<Stray>, OldError> {
+        let cedula = self.comparable_cedula();
         Ok(diesel::sql_query(format!(
             "SELECT CAST(t.cedula AS CHAR) AS cedula, COUNT(*) AS count, \
              CAST(MIN(t.id) AS CHAR) AS first FROM transacciones t \
-             LEFT JOIN clientes c ON c.cedula = t.cedula WHERE c.cedula IS NULL \
+             LEFT JOIN clientes c ON c.cedula = {cedula} WHERE c.cedula IS NULL \
              GROUP BY t.cedula ORDER BY t.cedula LIMIT {}",
             EXAMPLES + 1
         ))

@@ -82,12 +82,12 @@ impl Rounding {
 }
 
 impl Reading {
-    /// The key of what is called `name` in `table`.
+    /// The key of what `account` has under `name`.
     ///
     /// # Errors
     /// For people, where the name is too long or not of visible ASCII characters.
-    pub(super) fn key(&self, table: &str, name: &str) -> Result<IdempotencyKey, String> {
-        let key = format!("{}:{table}:{name}", self.prefix);
+    pub(super) fn key(&self, account: &str, name: &str) -> Result<IdempotencyKey, String> {
+        let key = format!("{}:{account}:{name}", self.prefix);
         IdempotencyKey::parse(&key).map_err(|error| {
             let name = Shown::from(name);
             format!(
@@ -159,7 +159,9 @@ impl Reading {
         rounding: &mut Rounding,
     ) -> Result<OldMovement, String> {
         let id = raw.id.clone().ok_or("sin id")?;
-        let key = self.key("transacciones", &id)?;
+        // An id may be unique in the history of one account alone.
+        let account = raw.cedula.as_deref().unwrap_or_default().trim_end();
+        let key = self.key(account, &format!("id:{id}"))?;
         let tipo = raw.tipo.as_deref().unwrap_or_default();
         let kind = kind(tipo).ok_or_else(|| {
             let tipo = Shown::from(tipo);
@@ -302,7 +304,7 @@ mod tests {
         let sent = read(&raw("transferencia_Enviada", "5.00", "2020-02-29 23:59:59")).unwrap();
         assert_eq!(sent.kind, PostingKind::TransferSent);
         assert_eq!((sent.day, sent.stated), (18_321, None));
-        assert_eq!(sent.key.as_str(), "mudanza:viejo:transacciones:7");
+        assert_eq!(sent.key.as_str(), "mudanza:viejo:1:id:7");
         for (row, reason) in [
             (
                 raw("INTERES", "5.00", "2020-01-01 00:00:00"),
