@@ -20,7 +20,7 @@ const TAKEOVER: i32 = 10;
 /// For how long a lane's connection may say nothing, in seconds. Then the server ends it: its
 /// machine or the way to it is gone, without a farewell that would have told. Whoever lives says
 /// something each second ([`keep`]).
-const SILENCE: i32 = 20;
+const SILENCE: i32 = 15;
 
 /// What a connection that is alive does not reach, in seconds.
 const HUSH: i64 = 4;
