@@ -70,6 +70,9 @@ pub(super) struct Lane {
     dirty: BTreeSet<AccountId>,
 }
 
+/// Where a lane ends by its head and by its journal: head, link, postings, indexed keys, last entry.
+type Ends = (i64, Vec<u8>, i64, i64, Option<i64>);
+
 impl Lane {
     /// The lane as the database has it.
     pub(super) fn load(
@@ -82,7 +85,6 @@ impl Lane {
             .filter(journal::lane.eq(lane))
             .select(diesel::dsl::max(journal::seq))
             .single_value();
-        type Ends = (i64, Vec<u8>, i64, i64, Option<i64>);
         let (seq, link, postings, keys_indexed_to, last): Ends = lanes::table
             .find(lane)
             .select((

@@ -285,7 +285,7 @@ async fn a_machine_that_lost_its_power_does_not_lock_out_the_next() {
         "SELECT COUNT(*) AS value FROM information_schema.processlist WHERE user = 'atalaya'",
     );
     assert!(held > 0, "the server knows");
-    atalaya.set("DATABASE_URL", &through(&schema, port));
+    atalaya.set("DATABASE_URL", through(&schema, port));
     atalaya.start().await;
     atalaya.client().open("2").await;
     assert_eq!(atalaya.client().balance("1").await, "0.00");

@@ -51,6 +51,7 @@ impl Records {
     }
 
     /// What stands at `location`.
+    #[cfg(feature = "mysql")]
     pub const fn at(location: Location) -> Self {
         Self(location)
     }
