@@ -214,6 +214,9 @@ pub fn failed(verb: Option<Verb>, problem: &Problem) -> Bytes {
         ProblemKind::Unauthenticated => "ERROR|No autorizado".to_owned(),
         ProblemKind::MalformedBody | ProblemKind::NotJson => "ERROR|Datos inválidos".to_owned(),
         ProblemKind::NotFound => "ERROR|No encontrado".to_owned(),
+        ProblemKind::ForeignOrigin => {
+            "ERROR|Origen no permitido|ALLOWED_ORIGINS no lo nombra".to_owned()
+        }
         _ => answer::problem(verb, problem),
     };
     say(&text)

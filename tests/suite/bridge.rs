@@ -331,6 +331,11 @@ async fn another_origin_reads_it_if_it_is_allowed_and_no_other_does() {
         for method in [Method::OPTIONS, Method::GET] {
             let answer = ask(method, "/api/stats", origin).await;
             assert_eq!((answer.status, answer.header(may)), (403, None), "{origin}");
+            assert!(
+                answer.text().contains("ALLOWED_ORIGINS"),
+                "{}",
+                answer.text()
+            );
         }
     }
 }
