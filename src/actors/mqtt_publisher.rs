@@ -243,7 +243,7 @@ impl MqttPublisher {
     /// Drops the connection; its stream ends and the next one is made after `pause`.
     fn reconnect_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
         self.connected = None;
-        self.show_connected(0);
+        self.show_connected(false);
         self.delivery.rewind();
         self.repair = None;
         self.repairing = false;
@@ -254,11 +254,12 @@ impl MqttPublisher {
         });
     }
 
-    /// The first lane's connection stands for all.
-    fn show_connected(&self, connected: i64) {
-        if self.parts.feed.lane() == 0 {
-            self.parts.instruments.mqtt_connected.set(connected);
-        }
+    fn show_connected(&self, is_connected: bool) {
+        let lane = self.parts.feed.lane();
+        self.parts
+            .instruments
+            .mqtt_connected
+            .show(lane, is_connected);
     }
 
     fn back_off(&mut self) -> Duration {
@@ -370,7 +371,7 @@ impl MqttPublisher {
         connected.up_since = Instant::now();
         connected.last_answer = Instant::now();
         self.parts.instruments.mqtt_connections.inc();
-        self.show_connected(1);
+        self.show_connected(true);
         log::info!(
             "connected to the broker at {}:{}",
             self.parts.broker.host,
@@ -659,6 +660,7 @@ impl Actor for MqttPublisher {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
+        self.show_connected(false);
         self.parts
             .gauge
             .store(self.parts.position, Ordering::Relaxed);

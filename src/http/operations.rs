@@ -73,8 +73,8 @@ impl Readiness {
     fn broker(&self) -> &'static str {
         match (self.has_broker, self.instruments.mqtt_connected.get()) {
             (false, _) => "apagado",
-            (true, 1) => "conectado",
-            (true, _) => "desconectado",
+            (true, true) => "conectado",
+            (true, false) => "desconectado",
         }
     }
 }

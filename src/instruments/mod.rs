@@ -13,6 +13,8 @@ use crate::wire::events::kind_name;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Upper bounds for latencies in seconds: from a tenth of a millisecond to ten seconds.
@@ -51,7 +53,7 @@ pub struct Instruments {
     /// Connections to the broker that were made.
     pub mqtt_connections: IntCounter,
     /// Whether the broker is connected.
-    pub mqtt_connected: IntGauge,
+    pub mqtt_connected: Connected,
     /// What devices send and what becomes of it.
     pub devices: DeviceInstruments,
 }
@@ -90,6 +92,10 @@ impl Instruments {
         let mqtt_connected =
             IntGauge::new("atalaya_mqtt_connected", "Whether the broker is connected.")?;
         registry.register(Box::new(mqtt_connected.clone()))?;
+        let mqtt_connected = Connected {
+            gauge: mqtt_connected,
+            lost: Arc::default(),
+        };
         Ok(Self {
             transactions: counters(
                 "atalaya_transactions_total",
@@ -205,7 +211,59 @@ fn kind_and_amount(command: &Command) -> (&'static str, Money) {
     }
 }
 
+/// Whether the publishers of all lanes are connected: where one is not, something is not published.
+#[derive(Debug, Clone)]
+pub struct Connected {
+    gauge: IntGauge,
+    /// A bit for each lane that is not.
+    lost: Arc<AtomicU32>,
+}
+
+impl Connected {
+    /// Notes whether the publisher of `lane` is connected.
+    pub fn show(&self, lane: i32, is_connected: bool) {
+        let bit = 1 << lane.rem_euclid(32);
+        let others = if is_connected {
+            self.lost.fetch_and(!bit, Ordering::Relaxed) & !bit
+        } else {
+            self.lost.fetch_or(bit, Ordering::Relaxed) | bit
+        };
+        self.gauge.set(i64::from(others == 0));
+    }
+
+    /// Whether all are.
+    #[must_use]
+    pub fn get(&self) -> bool {
+        self.gauge.get() == 1
+    }
+}
+
 /// A count as Prometheus takes it. Counts here are far below 2^52, so nothing is lost.
 pub(crate) fn as_float(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_lane_without_a_broker_is_enough_to_say_so() {
+        let connected = Connected {
+            gauge: IntGauge::new("a", "b").unwrap(),
+            lost: Arc::default(),
+        };
+        for (lane, is_connected, expected) in [
+            (0, false, false),
+            (1, false, false),
+            (0, true, false),
+            (1, true, true),
+            (1, false, false),
+            (0, true, false),
+            (1, true, true),
+        ] {
+            connected.show(lane, is_connected);
+            assert_eq!(connected.get(), expected, "{lane} {is_connected}");
+        }
+    }
 }

@@ -41,19 +41,38 @@ pub use web_socket::WebSocket;
 
 use std::future::Future;
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true before the test fails. Generous, since machines are
 /// slow and shared; nothing waits for it when all is well.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A port that nobody listens on. Restarts need the same port again, so 0 will not do there.
+/// Ports below those that the system gives to whoever connects, which would take them in between;
+/// and above those that browsers refuse.
+const PORTS: std::ops::Range<u16> = 11_000..32_000;
+
+/// A port that nobody listens on and no other test is given. Restarts need the same port again, so 0
+/// will not do there.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    let from = PORTS.start + rand_below(PORTS.end - PORTS.start);
+    (from..PORTS.end)
+        .chain(PORTS.start..from)
+        .find(|port| claim(*port) && TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a port")
+}
+
+/// Claims a port among all tests, which are processes of their own, until this one has ended: there
+/// is one abstract socket of a name.
+fn claim(port: u16) -> bool {
+    let name = format!("atalaya-test-port-{port}");
+    let claim = SocketAddr::from_abstract_name(name).and_then(|at| UnixListener::bind_addr(&at));
+    claim.map(std::mem::forget).is_ok()
+}
+
+fn rand_below(end: u16) -> u16 {
+    u16::try_from(uuid::Uuid::new_v4().as_u128() % u128::from(end)).unwrap()
 }
 
 /// Waits until `look` finds something; fails the test at the deadline, saying what was awaited.
