@@ -73,7 +73,9 @@ function wanted() {
 }
 
 function send(request) {
-  socket.send(JSON.stringify({ id: ++ids, ...request }));
+  ids++;
+  // One that is closing takes nothing more; the next connection asks for what is wanted by then.
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ id: ids, ...request }));
   return ids;
 }
 
