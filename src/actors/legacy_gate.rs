@@ -137,11 +137,30 @@ struct Proved {
     secret: PasswordDigest,
 }
 
+/// The device that `body` names, by either of its names; by the one for people where one device of
+/// that site alone has it.
+fn named<'a>(registry: &'a Registry, body: &AuthenticateBody) -> Option<&'a Arc<Device>> {
+    let said = body.hardware_nombre.trim();
+    let called = Slug::parse(said).ok();
+    if let Some(device) = called.and_then(|slug| registry.device(&slug)) {
+        return Some(device);
+    }
+    let company = registry
+        .companies()
+        .find(|known| is_called(&known.slug, known.name.as_str(), &body.empresa_nombre))?;
+    let site = registry.sites().find(|known| {
+        known.company == company.row && is_called(&known.slug, known.name.as_str(), &body.sede)
+    })?;
+    let mut found = registry
+        .active_devices_at(site.row)
+        .filter(|device| device.name.as_str() == said);
+    found.next().filter(|_| found.next().is_none())
+}
+
 /// The device that `body` is about, if all that it says is right. What is wrong takes the same time
 /// whatever it is: a digest is made and compared in any case, which is what takes time.
 fn proved(registry: &Registry, body: &AuthenticateBody) -> Option<Proved> {
-    let name = Slug::parse(body.hardware_nombre.trim()).ok();
-    let device = name.and_then(|name| registry.device(&name));
+    let device = named(registry, body);
     let known = device.and_then(|device| registry.secret_of(device.row));
     // No secret of ours has this digest.
     let secret = known.unwrap_or(PasswordDigest::from_bytes([0; 32]));
@@ -175,15 +194,15 @@ impl Handler<LetDeviceIn> for LegacyGate {
     fn handle(&mut self, asked: LetDeviceIn, _: &mut Self::Context) -> Self::Result {
         let LetDeviceIn { body, address } = asked;
         let name = body.hardware_nombre.trim();
-        if let Err(seconds) = self.throttle.attempt(name, address) {
-            self.trail
-                .failed(AccessEvent::Throttled, None, name, address);
-            return Err(Kept::TooOften(seconds));
-        }
+        // Only what is wrong is counted. Whoever guesses must not keep a device from calling for
+        // help, and what they might learn from it is what cannot be guessed.
         let Some(proved) = proved(&self.view.registry(), &body) else {
-            self.trail
-                .failed(AccessEvent::SignInFailed, None, name, address);
-            return Err(Kept::Wrong);
+            let (event, kept) = match self.throttle.attempt(name, address) {
+                Ok(()) => (AccessEvent::SignInFailed, Kept::Wrong),
+                Err(seconds) => (AccessEvent::Throttled, Kept::TooOften(seconds)),
+            };
+            self.trail.failed(event, None, name, address);
+            return Err(kept);
         };
         let random = random().map_err(|error| {
             log::error!("{error}");

@@ -126,8 +126,8 @@ impl Pass {
         }
     }
 
-    /// The pass of somebody who is trusted for their address: what they may see does not change
-    /// while this process runs.
+    /// The pass of somebody who has shown no token: nobody, or whoever is trusted for their address.
+    /// Whether that still is so, their session looks at itself.
     #[must_use]
     pub fn trusted(identity: &Identity) -> Self {
         Self {

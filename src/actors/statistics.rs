@@ -25,6 +25,11 @@ const MAILBOX: usize = 256;
 #[rtype(result = "Option<Statistics>")]
 pub struct TakeStatistics;
 
+/// Asks for statistics that are not older than a second, and publishes nothing.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Statistics>")]
+pub struct LookAtStatistics;
+
 /// Takes and publishes statistics.
 ///
 /// * Full: whoever asks waits; nothing piles up, since each answer takes one look at the hub.
@@ -36,6 +41,8 @@ pub struct StatisticsActor {
     publisher: Option<Addr<MqttPublisher>>,
     clock: Clock,
     published: Option<(Instant, Statistics)>,
+    /// The last that were looked at, for those who look soon after.
+    seen: Option<(Instant, Statistics)>,
 }
 
 impl StatisticsActor {
@@ -53,6 +60,7 @@ impl StatisticsActor {
             publisher,
             clock,
             published: None,
+            seen: None,
         }
     }
 
@@ -114,6 +122,22 @@ impl Handler<TakeStatistics> for StatisticsActor {
             if let Some(statistics) = statistics {
                 actor.publish(statistics, true);
             }
+            statistics
+        }))
+    }
+}
+
+impl Handler<LookAtStatistics> for StatisticsActor {
+    type Result = ResponseActFuture<Self, Option<Statistics>>;
+
+    fn handle(&mut self, _: LookAtStatistics, _: &mut Self::Context) -> Self::Result {
+        if let Some((at, seen)) = self.seen
+            && at.elapsed() < LEAST
+        {
+            return Box::pin(fut::ready(Some(seen)));
+        }
+        Box::pin(self.take().map(|statistics, actor, _| {
+            actor.seen = statistics.map(|statistics| (Instant::now(), statistics));
             statistics
         }))
     }

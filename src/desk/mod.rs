@@ -20,7 +20,7 @@ use crate::actors::doorkeeper::{Doorkeeper, Trail};
 use crate::actors::legacy_gate::LegacyGate;
 use crate::actors::session::sight;
 use crate::actors::session_hub::Pass;
-use crate::actors::statistics::{StatisticsActor, TakeStatistics};
+use crate::actors::statistics::{LookAtStatistics, StatisticsActor, TakeStatistics};
 use crate::clock::Clock;
 use crate::domain::{
     AccountId, Action, CedulaCheck, Channel, Command, Counter, Decision, Denied, Entry, Fact,
@@ -491,6 +491,18 @@ impl Desk {
     /// [`Failure`].
     pub async fn figures(&self, caller: &Caller) -> Result<Figures, Failure> {
         let statistics = self.statistics_taken(caller).await?;
+        let under_way = self.under_way.load(Ordering::Relaxed);
+        Ok(Figures::new(&statistics, under_way))
+    }
+
+    /// The same, not older than a second, for those who are told again and again.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn figures_lately(&self, caller: &Caller) -> Result<Figures, Failure> {
+        allow(caller, Action::ReadStatistics, Resource::Any)?;
+        let statistics = within(self.parts.statistics.send(LookAtStatistics)).await?;
+        let statistics = statistics.ok_or(ProblemKind::ShuttingDown)?;
         let under_way = self.under_way.load(Ordering::Relaxed);
         Ok(Figures::new(&statistics, under_way))
     }

@@ -44,11 +44,25 @@ impl LegacyPass {
     }
 }
 
+/// A letter without its accent, since those who write one mean the same word.
+const fn plain(letter: char) -> char {
+    match letter {
+        'á' | 'Á' => 'a',
+        'é' | 'É' => 'e',
+        'í' | 'Í' => 'i',
+        'ó' | 'Ó' => 'o',
+        'ú' | 'Ú' | 'ü' | 'Ü' => 'u',
+        'ñ' | 'Ñ' => 'n',
+        other => other,
+    }
+}
+
 /// The kinds of alert that a word may stand for, the likeliest first: one that is called so, and that
 /// of a colour or an urgency.
 #[must_use]
 pub fn kinds_called(word: &str) -> Vec<Slug> {
-    let Ok(own) = Slug::parse(word.trim()) else {
+    let plain: String = word.trim().chars().map(plain).collect();
+    let Ok(own) = Slug::parse(&plain) else {
         return Vec::new();
     };
     let colour = match own.as_str().to_ascii_lowercase().as_str() {
@@ -95,9 +109,12 @@ mod tests {
     fn words_of_before_stand_for_kinds_of_today() {
         let last = |word: &str| kinds_called(word).last().map(ToString::to_string);
         for (words, kind) in [
-            (["roja", "critica", "ROJO", " Roja "].as_slice(), "ROJO"),
+            (
+                ["roja", "critica", "crítica", "CRÍTICA", "ROJO", " Roja "].as_slice(),
+                "ROJO",
+            ),
             (&["naranja", "NARANJA"], "NARANJA"),
-            (&["amarilla", "precaucion"], "AMARILLO"),
+            (&["amarilla", "precaucion", "Precaución"], "AMARILLO"),
             (&["verde", "normal", "NORMAL"], "VERDE"),
             (&["azul"], "AZUL"),
             (&["Humo", "HUMO"], "HUMO"),

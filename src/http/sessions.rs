@@ -238,6 +238,8 @@ pub(super) async fn socketio(
         lobby: Lobby::clone(&lobby),
         access: Arc::clone(&door.access),
         clock: door.clock.clone(),
+        trusted: Arc::clone(&bridge.trusted),
+        view: Arc::clone(&bridge.view),
         zone: bridge.zone.clone(),
     };
     socketio::upgrade(gate, visitor.caller, &request, body)

@@ -1,7 +1,7 @@
 //! What the journal holds instead of keys, commands and personal data: digests.
 
 use super::rows::kind_code;
-use crate::domain::{AccountId, Command, KeyDigest, KeyRecord, Order, PersonName, Slug};
+use crate::domain::{AccountId, Command, KeyDigest, KeyRecord, Order, PersonName, Principal, Slug};
 use sha2::{Digest, Sha256};
 
 /// The salted digest of a holder's data, which stands in the journal in its place.
@@ -25,6 +25,10 @@ pub(super) fn key_record(order: &Order) -> KeyRecord {
     let key = order.key.as_ref().map_or("", |key| key.as_str()).as_bytes();
     let mut digest = Fields::new(b"atalaya/key/v1\0");
     digest.field(&order.principal.row().to_be_bytes());
+    if order.principal == Principal::Terminal {
+        // One name for all who are trusted for their address, whatever company they are of.
+        digest.field(&order.company.unwrap_or_default().to_be_bytes());
+    }
     digest.field(key);
     let mut fingerprint = Fields::new(b"atalaya/fingerprint/v1\0");
     fingerprint.field(key);

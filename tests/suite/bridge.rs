@@ -3,9 +3,11 @@
 use crate::support::access::make_token_for;
 use crate::support::client::{Client, Response, finish};
 use crate::support::front_end::{FRONT_END, socket_io};
-use crate::support::{Atalaya, WebSocket};
+use crate::support::{Atalaya, DEADLINE, Watched, WebSocket, eventually, raw};
 use awc::http::Method;
 use serde_json::{Value, json};
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 async fn bridged() -> Atalaya {
     Atalaya::without_mqtt()
@@ -391,6 +393,78 @@ async fn a_socket_io_client_sees_what_it_has_subscribed_to() {
 }
 
 #[actix_web::test]
+async fn a_socket_io_client_follows_what_it_asked_for_last() {
+    const MOST: usize = 64;
+    let atalaya = bridged().await;
+    let client = atalaya.client();
+    let account = |n: usize| (5_000 + n).to_string();
+    for n in 0..=MOST {
+        client.open_with(&account(n), "1.00").await;
+    }
+    let mut front = socket_io(&atalaya, None);
+    front.wait_for_line(r#"["connected""#).await;
+    let balance =
+        |n: usize, text: &str| format!(r#"{{"cedula":"{}","balance":{text}}}"#, account(n));
+    for n in 0..=MOST {
+        front.tell(&format!("subscribe {}", account(n)));
+        front.wait_for_line(&balance(n, "1")).await;
+    }
+    // The first was let go for the last.
+    client.deposit(&account(0), "1.00", "first").await;
+    client.deposit(&account(MOST), "1.00", "last").await;
+    front.wait_for_line(&balance(MOST, "2")).await;
+    let heard = front.stdout().join("\n");
+    assert!(!heard.contains(&balance(0, "2")), "{heard}");
+    // Whoever asks again is told again.
+    let told = |front: &Watched| {
+        let lines = front.stdout();
+        let of = balance(MOST, "2");
+        lines.iter().filter(|line| line.contains(&of)).count()
+    };
+    assert_eq!(told(&front), 1);
+    front.tell(&format!("subscribe {}", account(MOST)));
+    eventually("it is told again", || async {
+        (told(&front) == 2).then_some(())
+    })
+    .await;
+    // Its address is trusted for a company, while there is one.
+    let off = json!({"activa": false});
+    client
+        .changes(Method::PATCH, "/api/v1/empresas/banco", &off, 200)
+        .await;
+    front
+        .wait_for_line(r#"["disconnect","io server disconnect"]"#)
+        .await;
+}
+
+#[actix_web::test]
+async fn who_does_not_say_who_they_are_does_not_stay() {
+    let atalaya = bridged().await;
+    let port = atalaya.http_port;
+    let ended = actix_web::rt::task::spawn_blocking(move || {
+        let mut stream = raw::connect(port);
+        let handshake = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(handshake.as_bytes()).unwrap();
+        // Questions for life, whose answers are not read. Under a mask of zeros text is as it is.
+        let mut ping = vec![0x81, 0xfe, 0x10, 0, 0, 0, 0, 0];
+        ping.resize(8 + 0x1000, b'2');
+        let started = Instant::now();
+        while started.elapsed() < DEADLINE {
+            if stream.write_all(&ping).is_err() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    });
+    assert!(ended.await.unwrap(), "it stays");
+}
+
+#[actix_web::test]
 async fn a_socket_io_client_must_say_who_it_is() {
     let atalaya = Atalaya::without_mqtt()
         .set("LEGACY_API", "on")
@@ -413,6 +487,7 @@ async fn a_socket_io_client_must_say_who_it_is() {
     let mut customer = socket_io(&atalaya, Some(&token));
     customer.wait_for_line(r#"["connected""#).await;
     customer.tell("subscribe 2");
+    customer.wait_for_line(r#"["heard","2",false]"#).await;
     customer.tell("subscribe 1");
     customer
         .wait_for_line(r#"{"cedula":"1","balance":5}"#)

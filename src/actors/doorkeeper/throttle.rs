@@ -27,9 +27,9 @@ impl Throttle {
         }
     }
 
-    /// The same for devices from before Atalaya, which come again every few minutes, or before each
-    /// alert, and many of them by one gateway. Their secrets are not to be guessed; what is limited is
-    /// the work.
+    /// The same for devices from before Atalaya, many of which may come by one gateway. Of theirs the
+    /// wrong attempts are counted alone: secrets that nobody can guess need no more, and an alarm must
+    /// not fail because of somebody else's attempts.
     pub(in crate::actors) fn of_devices() -> Self {
         Self {
             pair: KeyedLimit::new(quota(Duration::from_secs(1), 60)),

@@ -4,13 +4,14 @@
 use super::upgrade::ws;
 use super::websocket::Lobby;
 use crate::actors::session_hub::{
-    Connect, Deliver, Disconnect, KillSwitch, Pass, SessionId, Subscribe,
+    Connect, Deliver, Disconnect, KillSwitch, Pass, SessionId, Subscribe, Unsubscribe,
 };
 use crate::clock::Clock;
 use crate::desk::{Caller, Failure};
-use crate::domain::AccountId;
 use crate::domain::token::Token;
-use crate::storage::AccessView;
+use crate::domain::{AccountId, Identity};
+use crate::storage::{AccessView, HubView};
+use crate::trusted::TrustedNetworks;
 use crate::wire::bridge::{self, Movement};
 use crate::wire::legacy::MOVEMENTS;
 use crate::wire::numbers::Decimal;
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -34,11 +35,14 @@ const FRAME_LIMIT: usize = 16 * 1024;
 /// Frames that wait for this session; the hub waits for room or evicts.
 const MAILBOX: usize = 512;
 
-/// Accounts that one session follows.
+/// Accounts that one session follows; of more the one asked for longest ago is let go.
 const ACCOUNTS: usize = 64;
 
 /// How often the figures are told.
 const FIGURES: Duration = Duration::from_secs(3);
+
+/// How long it takes at least until what could not be read is read again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// How long somebody may take to say who they are.
 const KNOCK: Duration = Duration::from_secs(10);
@@ -52,6 +56,10 @@ pub struct Gate {
     pub access: Arc<AccessView>,
     /// The time.
     pub clock: Clock,
+    /// Who is let in without one.
+    pub trusted: Arc<TrustedNetworks>,
+    /// The companies and sites for which they are let in.
+    pub view: Arc<HubView>,
     /// The time zone of the dates that are shown.
     pub zone: TimeZone,
 }
@@ -82,6 +90,7 @@ pub fn upgrade(
         },
         heard: Instant::now(),
         accounts: HashMap::new(),
+        order: VecDeque::new(),
         ended: "closed",
         _place: place,
     };
@@ -117,6 +126,8 @@ pub struct SocketIoSession {
     kill: KillSwitch,
     heard: Instant,
     accounts: HashMap<AccountId, Followed>,
+    /// The same, the one that was asked for longest ago first.
+    order: VecDeque<AccountId>,
     /// How it has ended, for the count.
     ended: &'static str,
     _place: OwnedSemaphorePermit,
@@ -161,7 +172,12 @@ impl SocketIoSession {
     fn hear(&mut self, text: &str, ctx: &mut Context) {
         match socketio::hear(text) {
             Ok(Heard::Pong | Heard::Nothing) => {}
-            Ok(Heard::Ping(words)) => ctx.text(socketio::pong(&words)),
+            // Nothing is said to somebody who has not said who they are.
+            Ok(Heard::Ping(words)) => {
+                if self.pass.is_some() {
+                    ctx.text(socketio::pong(&words));
+                }
+            }
             Ok(Heard::Connect(shown)) => self.connect(shown, ctx),
             Ok(Heard::ConnectElsewhere(namespace)) => {
                 ctx.text(socketio::refused(&namespace, "Invalid namespace"));
@@ -172,8 +188,9 @@ impl SocketIoSession {
                 data,
                 acknowledge,
             }) => {
-                if self.is_counted() {
-                    self.happened(&name, data, acknowledge, ctx);
+                let may = self.is_counted() && self.happened(&name, data, ctx);
+                if let Some(number) = acknowledge {
+                    ctx.text(socketio::acknowledged(number, &may));
                 }
             }
             Err(_) => {
@@ -187,6 +204,9 @@ impl SocketIoSession {
     fn connect(&mut self, shown: Value, ctx: &mut Context) {
         if self.pass.is_some() {
             return;
+        }
+        if !self.is_counted() {
+            return ctx.text(socketio::refused("", "Demasiadas solicitudes"));
         }
         let shown = serde_json::from_value::<Option<Shown>>(shown)
             .ok()
@@ -209,13 +229,7 @@ impl SocketIoSession {
             return ctx.text(socketio::refused("", "No autorizado"));
         };
         self.pass = Some(pass.clone());
-        let joined = Connect {
-            id: self.id,
-            address: self.caller.address,
-            pass,
-            frames: ctx.address().recipient(),
-            kill: self.kill.clone(),
-        };
+        let joined = self.joined(pass, ctx);
         let told = self.gate.lobby.hub.send(joined).into_actor(self);
         ctx.wait(told.map(|told, session, ctx| {
             if told.is_err() {
@@ -232,37 +246,58 @@ impl SocketIoSession {
         }));
     }
 
+    fn joined(&self, pass: Pass, ctx: &Context) -> Connect {
+        Connect {
+            id: self.id,
+            address: self.caller.address,
+            pass,
+            frames: ctx.address().recipient(),
+            kill: self.kill.clone(),
+        }
+    }
+
     /// Whether what it asks is within what it may ask, as over REST.
     fn is_counted(&self) -> bool {
         let limits = &self.gate.lobby.limits;
         let standing = self.caller.standing.as_ref();
-        standing.is_none_or(|standing| limits.principal(standing.subject.row).is_ok())
+        limits.address(self.caller.address).is_ok()
+            && standing.is_none_or(|standing| limits.principal(standing.subject.row).is_ok())
     }
 
-    fn happened(
-        &mut self,
-        name: &str,
-        data: Option<Value>,
-        acknowledge: Option<u64>,
-        ctx: &mut Context,
-    ) {
-        let is_good = self.pass.as_ref().is_some_and(Pass::is_good);
-        if name != "subscribe_balance" || !is_good {
-            return;
+    /// Whether it still is who it was let in as: by its token, or by its address as of now.
+    fn is_let_in(&self) -> bool {
+        let Some(pass) = &self.pass else {
+            return false;
+        };
+        if self.caller.standing.is_some() {
+            return pass.is_good();
+        }
+        let registry = self.gate.view.registry();
+        let address = self.caller.address;
+        let identity = address.and_then(|at| self.gate.trusted.identity_of(at, &registry));
+        identity.as_ref() == Some(&*self.caller.identity)
+    }
+
+    /// Whether the session follows what it wants to.
+    fn happened(&mut self, name: &str, data: Option<Value>, ctx: &mut Context) -> bool {
+        if name != "subscribe_balance" || !self.is_let_in() {
+            return false;
         }
         let wanted = data.and_then(|data| serde_json::from_value::<Wanted>(data).ok());
         let account = wanted.and_then(|wanted| AccountId::parse(wanted.cedula.trim()).ok());
-        if let Some(number) = acknowledge {
-            ctx.text(socketio::acknowledged(number, &account.is_some()));
-        }
-        let Some(account) = account else { return };
+        let Some(account) = account else {
+            return false;
+        };
         let filter = topics::balance(&account);
         let desk = &self.gate.lobby.desk;
-        let may = desk.may_subscribe(&self.caller, &filter).is_ok();
-        if !may || (self.accounts.len() >= ACCOUNTS && !self.accounts.contains_key(&account)) {
-            return;
+        if desk.may_subscribe(&self.caller, &filter).is_err() {
+            return false;
         }
-        self.accounts.entry(account.clone()).or_default();
+        self.order.retain(|known| *known != account);
+        self.order.push_back(account.clone());
+        // Whoever asks again wants to be told again.
+        self.accounts.entry(account.clone()).or_default().version = 0;
+        self.let_go(ctx);
         let wish = Subscribe {
             id: self.id,
             filters: vec![filter],
@@ -274,10 +309,33 @@ impl SocketIoSession {
             Ok(_) => session.read(account, ctx),
             Err(_) => close(ctx, ws::CloseCode::Away),
         }));
+        true
+    }
+
+    /// Follows no more accounts than one session may.
+    fn let_go(&mut self, ctx: &mut Context) {
+        while self.order.len() > ACCOUNTS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.accounts.remove(&oldest);
+            let wish = Unsubscribe {
+                id: self.id,
+                filters: vec![topics::balance(&oldest)],
+            };
+            let told = self.gate.lobby.hub.send(wish).into_actor(self);
+            ctx.wait(told.map(|told, _, ctx| {
+                if told.is_err() {
+                    close(ctx, ws::CloseCode::Away);
+                }
+            }));
+        }
     }
 
     /// An event of ours: the account that it is about is read and told as it is by then.
     fn deliver(&mut self, frame: &Bytes, ctx: &mut Context) {
+        if !self.is_let_in() {
+            return self.shut_out(ctx);
+        }
         let event: Option<Event> = serde_json::from_slice(frame).ok();
         if let Some(account) = event.and_then(|event| topics::account_of(&event.tema)) {
             self.read(account, ctx);
@@ -298,11 +356,13 @@ impl SocketIoSession {
         let zone = self.gate.zone.clone();
         let id = account.clone();
         let read = async move {
+            // In this order: what is committed in between is then in the history too early, and
+            // not for ever missing from it.
+            let found = desk.account_found(&caller, id.as_str()).await?;
             let movements = Some(MOVEMENTS);
             let page = desk
                 .movements_found(&caller, id.as_str(), movements, None)
                 .await?;
-            let found = desk.account_found(&caller, id.as_str()).await?;
             let movements = bridge::movements(&page.datos, &zone);
             Ok::<_, Failure>((found, movements))
         };
@@ -313,6 +373,13 @@ impl SocketIoSession {
             followed.reading = false;
             let changed = std::mem::take(&mut followed.changed);
             let cedula = account.as_str();
+            if let Err(failure) = &read
+                && is_passing(failure.problem.kind)
+            {
+                let pause = session.pause();
+                ctx.run_later(pause, |session, ctx| session.read(account, ctx));
+                return;
+            }
             if let Ok((found, transactions)) = read
                 && (found.version > followed.version || found.version == 0)
             {
@@ -334,12 +401,28 @@ impl SocketIoSession {
         }));
     }
 
-    fn tell_figures(&self, ctx: &mut Context) {
-        if !self.pass.as_ref().is_some_and(Pass::is_good) {
+    /// How long to wait before what could not be read is read again: not as long as others.
+    fn pause(&self) -> Duration {
+        AGAIN + AGAIN.mul_f64(f64::from(u8::try_from(self.id % 16).unwrap_or(0)) / 4.0)
+    }
+
+    /// Ends the session of somebody who is no longer let in.
+    fn shut_out(&mut self, ctx: &mut Context) {
+        self.ended = "revoked";
+        // A client that hears this does not come again by itself.
+        ctx.text(socketio::DISCONNECT);
+        close(ctx, ws::CloseCode::Policy);
+    }
+
+    fn tell_figures(&mut self, ctx: &mut Context) {
+        if self.pass.is_none() {
             return;
         }
+        if !self.is_let_in() {
+            return self.shut_out(ctx);
+        }
         let (desk, caller) = (self.gate.lobby.desk.clone(), Arc::clone(&self.caller));
-        let taken = async move { desk.figures(&caller).await };
+        let taken = async move { desk.figures_lately(&caller).await };
         ctx.spawn(taken.into_actor(self).map(|figures, _, ctx| {
             if let Ok(figures) = figures {
                 ctx.text(socketio::event_of("stats_updated", &figures));
@@ -358,6 +441,14 @@ impl SocketIoSession {
     }
 }
 
+/// Whether what has failed may succeed a moment later.
+const fn is_passing(kind: ProblemKind) -> bool {
+    matches!(
+        kind,
+        ProblemKind::Overloaded | ProblemKind::StorageUnavailable
+    )
+}
+
 /// Ends the connection, after which a client comes again by itself.
 fn close(ctx: &mut Context, code: ws::CloseCode) {
     ctx.close(Some(code.into()));
@@ -370,8 +461,16 @@ impl Actor for SocketIoSession {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
         ctx.text(socketio::open(&self.name, FRAME_LIMIT));
+        // From the start, so that the hub ends whoever reads nothing, let in or not.
+        let joined = self.joined(Pass::trusted(&Identity::nobody()), ctx);
+        let told = self.gate.lobby.hub.send(joined).into_actor(self);
+        ctx.wait(told.map(|told, _, ctx| {
+            if told.is_err() {
+                close(ctx, ws::CloseCode::Away);
+            }
+        }));
         ctx.run_interval(Duration::from_millis(PING_INTERVAL), Self::beat);
-        ctx.run_interval(FIGURES, |session, ctx| session.tell_figures(ctx));
+        ctx.run_interval(FIGURES, Self::tell_figures);
         ctx.run_later(KNOCK, |session, ctx| {
             if session.pass.is_none() {
                 session.ended = "silent";
@@ -421,12 +520,7 @@ impl Handler<Deliver> for SocketIoSession {
         match message {
             Deliver::Frame(frame) => self.deliver(&frame, ctx),
             Deliver::Close(_) => close(ctx, ws::CloseCode::Again),
-            Deliver::Revoked => {
-                self.ended = "revoked";
-                // A client that hears this does not come again by itself.
-                ctx.text(socketio::DISCONNECT);
-                close(ctx, ws::CloseCode::Policy);
-            }
+            Deliver::Revoked => self.shut_out(ctx),
         }
     }
 }

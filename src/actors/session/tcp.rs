@@ -37,6 +37,9 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 /// How long nobody in particular may.
 const NOBODY_IDLE: Duration = Duration::from_secs(30);
 
+/// How long somebody may stay who has not said who they are, whatever they send meanwhile.
+const NOBODY_STAYS: Duration = Duration::from_secs(120);
+
 /// How often it shows the hub that it lives, whatever its client does: how long that may be silent
 /// is decided here.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -179,7 +182,11 @@ impl TcpSession {
     /// Says `text` and listens.
     fn say(&self, text: impl Into<Cow<'static, str>>) -> Said {
         let is_somebody = self.shown.is_some() || self.trusted().is_some();
-        let patience = if is_somebody { IDLE } else { NOBODY_IDLE };
+        let patience = if is_somebody {
+            IDLE
+        } else {
+            NOBODY_IDLE.min(NOBODY_STAYS.saturating_sub(self.kill.epoch.elapsed()))
+        };
         Said {
             text: text.into(),
             then: Then::Listen(patience),
