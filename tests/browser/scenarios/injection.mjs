@@ -40,16 +40,10 @@ async function tour(browser, user, addresses, places) {
     must(found.hurt === undefined && found.scripts === 0 && found.planted === 0 && found.links === 0, `${address}: ${JSON.stringify(found)}`);
   }
   // It is shown, and as it was written.
-  const text = await seen(page, user, places);
-  must(text.includes("<img src=x onerror=window.hurt=1>"), `${user}: the text is not shown as it is`);
+  await page.goto(`${BASE}/#/${user === "demo-admin" ? "empresas" : `alerta/${places.alert}`}`);
+  await page.locator("main", { hasText: "<img src=x onerror=window.hurt=1>" }).waitFor();
   unharmed(context, [REFUSED]);
   await context.close();
-}
-
-async function seen(page, user, places) {
-  await page.goto(`${BASE}/#/${user === "demo-admin" ? "empresas" : `alerta/${places.alert}`}`);
-  await page.locator("main", { hasText: "<img src=x" }).waitFor();
-  return page.locator("main").textContent();
 }
 
 /** The fields of the page themselves. */
