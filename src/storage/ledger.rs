@@ -26,6 +26,9 @@ use uuid::Uuid;
 /// Accounts whose state is held in memory; beyond that the memory starts over. Some 12 MiB.
 const ACCOUNTS_HELD: usize = 100_000;
 
+/// Accounts of a lane that are looked at when it is opened.
+const DEALT: i64 = 64;
+
 /// Why an order was not decided.
 #[derive(Debug)]
 pub(super) enum Undecided {
@@ -70,6 +73,28 @@ pub(super) struct Lane {
     dirty: BTreeSet<AccountId>,
 }
 
+/// Whether the accounts of a lane are those that would be dealt to it today: looked at in some, since
+/// all are dealt in one way.
+fn check_dealing(connection: &mut Connection, lane: i32, lanes: usize) -> Result<(), StorageError> {
+    if lanes == 1 {
+        return Ok(());
+    }
+    let some: Vec<String> = accounts::table
+        .filter(accounts::lane.eq(lane))
+        .select(accounts::account_id)
+        .limit(DEALT)
+        .load(connection)?;
+    let is_ours = |id: &String| {
+        AccountId::parse(id).is_ok_and(|id| i32::try_from(Lane::of(&id, lanes)) == Ok(lane))
+    };
+    if some.iter().all(is_ours) {
+        return Ok(());
+    }
+    Err(StorageError::Inconsistent {
+        what: format!("lane {lane} holds accounts that another way of dealing them out put there"),
+    })
+}
+
 /// Where a lane ends by its head and by its journal: head, link, postings, indexed keys, last entry.
 type Ends = (i64, Vec<u8>, i64, i64, Option<i64>);
 
@@ -106,6 +131,7 @@ impl Lane {
                 what: format!("the head of lane {lane} says {seq}, the journal ends elsewhere"),
             });
         }
+        check_dealing(connection, lane, setup.lanes)?;
         let highest: Option<i64> = accounts::table
             .select(diesel::dsl::max(accounts::id))
             .first(connection)?;
@@ -152,8 +178,12 @@ impl Lane {
             .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
             });
+        // Its last bytes reach few bits of it: all are mixed (SplitMix64), or running numbers would
+        // share a lane.
+        let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let lanes = u64::try_from(lanes.max(1)).unwrap_or(1);
-        usize::try_from((hash >> 32) % lanes).unwrap_or(0)
+        usize::try_from((hash ^ (hash >> 31)) % lanes).unwrap_or(0)
     }
 
     /// Decides one order within the open group. Nothing is written yet.
@@ -728,4 +758,25 @@ pub(super) fn uuid_at(micros: i64) -> Uuid {
         micros / 1_000_000,
         nanos,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_numbers_are_dealt_out_evenly() {
+        for (first, width) in [(1_000, 10), (900_000_000, 10), (1, 1)] {
+            for lanes in [2, 3, 4, 16] {
+                let mut dealt = vec![0; lanes];
+                for number in first..first + 1_600 {
+                    let id = AccountId::parse(&format!("{number:0width$}")).unwrap();
+                    dealt[Lane::of(&id, lanes)] += 1;
+                }
+                let even = 1_600 / lanes;
+                let least = dealt.iter().min().copied().unwrap_or_default();
+                assert!(least > even * 2 / 3, "{first} {lanes}: {dealt:?}");
+            }
+        }
+    }
 }

@@ -85,7 +85,10 @@ pub enum StorageError {
         what: String,
     },
     /// The configuration names something else than what the database was created with.
-    #[error("{setting} is {wanted} but the database was created with {found}; it is fixed then")]
+    #[error(
+        "{setting} is {wanted} but the database was created with {found}, and it \
+         is fixed then; set {found}, or use another database (DATABASE_URL)"
+    )]
     Fixed {
         /// Which setting.
         setting: &'static str,

@@ -327,6 +327,19 @@ async fn a_bank_moves_into_several_lanes() {
 }
 
 #[actix_web::test]
+async fn the_database_of_atalaya_is_not_moved_into_itself() {
+    let old = old_system(&[TABLES, SIX]);
+    let own = url(&old).replacen("root@", "root:x@", 1);
+    let atalaya = Atalaya::without_mqtt().set("DATABASE_URL", own).prepare();
+    for options in [["--dry-run"].as_slice(), &[]] {
+        let output = import(&atalaya, &old, options);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("DATABASE_URL"), "{errors}");
+    }
+}
+
+#[actix_web::test]
 async fn tables_that_do_not_go_together_are_read_or_refused() {
     // Compared with one another, these two have no order in common; and each account counts anew.
     let apart = "

@@ -42,7 +42,10 @@ impl MysqlUrl {
             segments.next().is_some_and(|name| !name.is_empty()) && segments.next().is_none()
         });
         if url.scheme() != "mysql" || url.username().is_empty() || !named {
-            return Err(wrong("expected mysql://user:password@host/database"));
+            return Err(wrong(
+                "expected mysql://user:password@host/database, with what is special in the password \
+                 percent-encoded",
+            ));
         }
         let url = Self(url);
         match url.parameter("ssl_mode").as_deref() {
@@ -65,6 +68,20 @@ impl MysqlUrl {
     #[must_use]
     pub fn database(&self) -> &str {
         self.0.path().trim_start_matches('/')
+    }
+
+    /// Whether it is the database of another URL, whoever signs in there.
+    #[must_use]
+    pub fn is_same_database(&self, other: &Self) -> bool {
+        let place = |url: &Self| {
+            let socket = url.parameter("unix_socket");
+            let host = url.0.host_str().map(str::to_owned);
+            let by_port = socket
+                .is_none()
+                .then(|| (host, url.0.port().unwrap_or(3306)));
+            (url.database().to_owned(), socket, by_port)
+        };
+        place(self) == place(other)
     }
 
     fn parameter(&self, name: &str) -> Option<String> {
@@ -304,6 +321,21 @@ mod tests {
             assert!(MysqlUrl::parse(&url).is_err(), "{url}");
         }
         assert!(MysqlUrl::parse("mysql://a@h/b?ssl_mode=verify_ca&ssl_ca=/c").is_ok());
+    }
+
+    #[test]
+    fn one_database_is_known_by_whatever_user() {
+        let is_same = |a: &str, b: &str| {
+            let [a, b] = [a, b].map(|text| MysqlUrl::parse(text).unwrap());
+            a.is_same_database(&b)
+        };
+        assert!(is_same("mysql://a:x@h/b", "mysql://root@h:3306/b"));
+        assert!(is_same(
+            "mysql://a@localhost/b?unix_socket=/s",
+            "mysql://r@h/b?unix_socket=/s"
+        ));
+        assert!(!is_same("mysql://a@h/b", "mysql://a@h/c"));
+        assert!(!is_same("mysql://a@h/b", "mysql://a@h:3307/b"));
     }
 
     #[test]

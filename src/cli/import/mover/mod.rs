@@ -24,9 +24,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::moving::{self, Immovable, MovePlan, OldMovement, Origin, Step};
 use crate::domain::{AccountId, Command, Order};
-use crate::storage::StorageError;
 use crate::storage::connection::MysqlUrl;
 use crate::storage::moving::Standing;
+use crate::storage::{Location, StorageError};
 use crate::wire::numbers::parse_date;
 use anstream::{eprintln, println};
 use jiff::Zoned;
@@ -83,6 +83,14 @@ pub(super) fn run(args: &ImportArgs, source: &str) -> Result<ExitCode, Box<dyn E
         },
     };
     let config = Config::try_from(args.serve.clone())?;
+    if let Location::Mysql(own) = &config.database
+        && own.is_same_database(&url)
+    {
+        return Ok(usage(
+            "el origen es la base de datos de Atalaya: DATABASE_URL tiene que nombrar otra",
+        ));
+    }
+    eprintln!("atalaya import: de {url} a {}", config.database);
     // First of all: a server that runs would have to be stopped anyway.
     let target = if args.dry_run {
         Target::look(&config)?
