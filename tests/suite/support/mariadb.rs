@@ -63,6 +63,7 @@ mod server {
     use super::{Schema, execute};
     use crate::support::DEADLINE;
     use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::{WaitPidFlag, waitpid};
     use nix::unistd::Pid;
     use std::path::PathBuf;
     use std::process::{Child, Command, Stdio};
@@ -192,7 +193,12 @@ mod server {
 
         pub fn signal(&self, signal: Signal) {
             let id = self.child.as_ref().expect("it runs").id();
-            kill(Pid::from_raw(i32::try_from(id).unwrap()), signal).unwrap();
+            let id = Pid::from_raw(i32::try_from(id).unwrap());
+            kill(id, signal).unwrap();
+            if signal == Signal::SIGSTOP {
+                // It is told by the last of its threads: until then others may still answer.
+                waitpid(id, Some(WaitPidFlag::WUNTRACED)).unwrap();
+            }
         }
 
         /// Runs statements on it.
