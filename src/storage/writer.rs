@@ -26,7 +26,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 /// The most operations in one group: enough to make the flush negligible, few enough that the
 /// first of them does not wait long for the last.
@@ -36,7 +38,8 @@ pub const GROUP: usize = 256;
 /// more would only be answered later than their clients care to wait.
 pub const QUEUE: usize = 2_048;
 
-/// How often a lane that has nothing to do looks after its connection.
+/// How often a lane looks after its connection, whatever it has to do: a transfer to another lane
+/// goes over the connection of one of them alone.
 const TEND: Duration = Duration::from_secs(1);
 
 /// Why something was not written.
@@ -106,7 +109,6 @@ enum Operation {
     Hub(Box<HubOrder>, oneshot::Sender<HubVerdict>),
     Access(Box<AccessOrder>, oneshot::Sender<AccessVerdict>),
     Outbox(OutboxUpdate, oneshot::Sender<Result<(), WriteError>>),
-    Tend,
     Close,
 }
 
@@ -154,11 +156,19 @@ impl Writer {
                 operations,
                 failure: Arc::clone(&failure),
             };
-            spawn(format!("writer {lane}"), move || thread.run())?;
+            let unstarted = |e: std::io::Error| StorageError::Inconsistent {
+                what: format!("no thread for the writer: {e}"),
+            };
+            let waiting = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .map_err(unstarted)?;
+            std::thread::Builder::new()
+                .name(format!("writer {lane}"))
+                .spawn(move || thread.run(&waiting))
+                .map_err(unstarted)?;
             queues.push(queue);
         }
-        let tended = queues.iter().map(mpsc::Sender::downgrade).collect();
-        spawn("tender".to_owned(), move || tend(tended))?;
         Ok(Self {
             queues: queues.into(),
             failed,
@@ -252,29 +262,6 @@ impl Writer {
             }
             mpsc::error::TrySendError::Closed(_) => WriteError::ShuttingDown,
         })
-    }
-}
-
-fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), StorageError> {
-    let spawned = std::thread::Builder::new().name(name).spawn(work);
-    let failed = |e| StorageError::Inconsistent {
-        what: format!("no thread for the writer: {e}"),
-    };
-    spawned.map(drop).map_err(failed)
-}
-
-/// Reminds the lanes of their connections, until they are closed. One that is busy needs no
-/// reminder.
-fn tend(mut lanes: Vec<mpsc::WeakSender<Operation>>) {
-    while !lanes.is_empty() {
-        std::thread::sleep(TEND);
-        lanes.retain(|lane| {
-            let Some(lane) = lane.upgrade() else {
-                return false;
-            };
-            let told = lane.try_send(Operation::Tend);
-            !matches!(told, Err(mpsc::error::TrySendError::Closed(_)))
-        });
     }
 }
 
@@ -524,13 +511,20 @@ struct Group {
 }
 
 impl LaneThread {
-    fn run(mut self) {
-        while let Some(group) = self.gather() {
+    /// Commits one group after the other until it is closed; `waiting` is what it waits in.
+    fn run(mut self, waiting: &Runtime) {
+        let mut tended = Instant::now();
+        while let Some(group) = self.gather(waiting) {
             if group.closing {
                 // What is behind the close in the queue is still answered: it was let in.
                 self.operations.close();
             }
-            if let Err(error) = self.commit(group) {
+            let mut done = self.commit(group);
+            if done.is_ok() && tended.elapsed() >= TEND {
+                tended = Instant::now();
+                done = self.house.tend(self.lane);
+            }
+            if let Err(error) = done {
                 log::error!("the writer stops, since to go on could do harm: {error}");
                 self.failure.send_replace(Some(error.to_string()));
                 return;
@@ -538,23 +532,34 @@ impl LaneThread {
         }
     }
 
-    /// Waits for an operation and takes what else is there; `None` when closed and empty.
-    fn gather(&mut self) -> Option<Group> {
+    /// Waits for an operation, for as long as the connection may be left alone, and takes what else
+    /// is there; `None` when closed and empty.
+    fn gather(&mut self, waiting: &Runtime) -> Option<Group> {
         let mut group = Group::default();
-        self.put(&mut group, None)?;
+        let first = match self.operations.try_recv() {
+            Ok(first) => Some(first),
+            Err(mpsc::error::TryRecvError::Disconnected) => return None,
+            Err(mpsc::error::TryRecvError::Empty) => {
+                let next = async { timeout(TEND, self.operations.recv()).await };
+                match waiting.block_on(next) {
+                    Ok(next) => Some(next?),
+                    Err(_) => None,
+                }
+            }
+        };
+        let Some(first) = first else {
+            return Some(group);
+        };
+        self.put(&mut group, first);
         while group.len() < GROUP
             && let Ok(next) = self.operations.try_recv()
         {
-            self.put(&mut group, Some(next));
+            self.put(&mut group, next);
         }
         Some(group)
     }
 
-    fn put(&mut self, group: &mut Group, operation: Option<Operation>) -> Option<()> {
-        let operation = match operation {
-            Some(operation) => operation,
-            None => self.operations.blocking_recv()?,
-        };
+    fn put(&self, group: &mut Group, operation: Operation) {
         let (own, lanes) = (self.lane, self.house.rooms.len());
         let other = match &operation {
             Operation::Order(order, _) => order.command.counterparty(),
@@ -562,7 +567,6 @@ impl LaneThread {
         };
         let other = other.map(|account| Lane::of(account, lanes));
         group.push(operation, other.filter(|other| *other != own));
-        Some(())
     }
 
     /// Commits one group and answers it: what is this lane's alone, then what it has with each of
@@ -571,9 +575,6 @@ impl LaneThread {
         let instruments = &self.house.parts.instruments;
         let across = std::mem::take(&mut group.across);
         let (operations, started) = (group.own_len(), Instant::now());
-        if operations == 0 && across.is_empty() {
-            return self.house.tend(self.lane);
-        }
         if operations > 0 {
             let committed = self.commit_own(&mut group);
             let outcome = self.outcome(operations, started, committed);
@@ -780,8 +781,6 @@ impl Group {
                 self.updates.push(update);
                 self.moved.push(reply);
             }
-            // That is what a group with nothing else in it does.
-            Operation::Tend => {}
             Operation::Close => self.closing = true,
         }
     }

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -90,7 +90,6 @@ pub fn upgrade(
         },
         heard: Instant::now(),
         accounts: HashMap::new(),
-        order: VecDeque::new(),
         ended: "closed",
         _place: place,
     };
@@ -101,8 +100,10 @@ pub fn upgrade(
 }
 
 /// What is known of an account that is followed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Followed {
+    /// When it was last asked for.
+    asked: Instant,
     /// The newest version that was told: what is older is not news.
     version: i64,
     /// Whether its state is being read.
@@ -126,8 +127,6 @@ pub struct SocketIoSession {
     kill: KillSwitch,
     heard: Instant,
     accounts: HashMap<AccountId, Followed>,
-    /// The same, the one that was asked for longest ago first.
-    order: VecDeque<AccountId>,
     /// How it has ended, for the count.
     ended: &'static str,
     _place: OwnedSemaphorePermit,
@@ -293,10 +292,16 @@ impl SocketIoSession {
         if desk.may_subscribe(&self.caller, &filter).is_err() {
             return false;
         }
-        self.order.retain(|known| *known != account);
-        self.order.push_back(account.clone());
+        let now = Instant::now();
+        let followed = self.accounts.entry(account.clone());
+        let followed = followed.or_insert(Followed {
+            asked: now,
+            version: 0,
+            reading: false,
+            changed: false,
+        });
         // Whoever asks again wants to be told again.
-        self.accounts.entry(account.clone()).or_default().version = 0;
+        (followed.asked, followed.version) = (now, 0);
         self.let_go(ctx);
         let wish = Subscribe {
             id: self.id,
@@ -314,9 +319,11 @@ impl SocketIoSession {
 
     /// Follows no more accounts than one session may.
     fn let_go(&mut self, ctx: &mut Context) {
-        while self.order.len() > ACCOUNTS
-            && let Some(oldest) = self.order.pop_front()
-        {
+        if self.accounts.len() <= ACCOUNTS {
+            return;
+        }
+        let oldest = self.accounts.iter().min_by_key(|(_, one)| one.asked);
+        if let Some(oldest) = oldest.map(|(oldest, _)| oldest.clone()) {
             self.accounts.remove(&oldest);
             let wish = Unsubscribe {
                 id: self.id,
@@ -403,7 +410,7 @@ impl SocketIoSession {
 
     /// How long to wait before what could not be read is read again: not as long as others.
     fn pause(&self) -> Duration {
-        AGAIN + AGAIN.mul_f64(f64::from(u8::try_from(self.id % 16).unwrap_or(0)) / 4.0)
+        AGAIN + AGAIN * u32::try_from(self.id % 16).unwrap_or(0) / 4
     }
 
     /// Ends the session of somebody who is no longer let in.
